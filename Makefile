@@ -1,0 +1,45 @@
+# Each target makes its own environment from nothing: no step comes before `make demo` or `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check fix golden schemas wheel-check clean
+
+.venv/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	touch $@
+
+demo: .venv/.ready
+	$(BIN)/saereg demo --out demo-out
+
+test: .venv/.ready
+	$(BIN)/python -m pytest
+
+check: .venv/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m saereg.schemas.export --check
+	$(BIN)/python -m pytest
+
+fix: .venv/.ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+golden: .venv/.ready
+	$(BIN)/python tests/cases/plant.py
+
+schemas: .venv/.ready
+	$(BIN)/python -m saereg.schemas.export
+
+# The built wheel in an empty environment, base dependencies only, from the package registry.
+wheel-check: .venv/.ready
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	rm -rf .venv-wheel && $(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/pip install --quiet -c constraints.txt dist/saereg-*.whl
+	.venv-wheel/bin/saereg --version
+	! .venv-wheel/bin/python -c 'import torch' 2>/dev/null
+
+clean:
+	rm -rf .venv .venv-wheel dist build demo-out

@@ -1,0 +1,1 @@
+"""What is on disk: pydantic models and the standard library only."""

@@ -1,0 +1,81 @@
+"""The union of every cfg.json that saereg reads: SAELens inference, SAELens training, crosscoder."""
+
+from typing import Annotated, Any, Union
+
+from pydantic import Discriminator, Tag, TypeAdapter
+
+from saereg.errors import DocumentError
+from saereg.schemas.cfg import INFERENCE, SaelensConfig
+from saereg.schemas.cfg_crosscoder import CrosscoderConfig
+from saereg.schemas.cfg_training import TRAINING
+from saereg.schemas.document import Problem, check_text
+from saereg.schemas.semantics import Assumption
+
+ArtifactConfig = SaelensConfig | CrosscoderConfig
+"""Any configuration: a SaelensConfig of some architecture, or a CrosscoderConfig."""
+
+
+def _tag(value: Any) -> str | None:  # noqa: ANN401
+    """Return which member a raw cfg.json is; a training checkpoint always has `decoder_init_norm`."""
+    if not isinstance(value, dict):
+        return None
+    if value.get("kind") == "crosscoder":
+        return "crosscoder"
+    architecture = value.get("architecture")
+    if not isinstance(architecture, str):
+        return "standard" if architecture is None else str(architecture)
+    training = "decoder_init_norm" in value or architecture not in INFERENCE
+    return f"training:{architecture}" if training and architecture in TRAINING else architecture
+
+
+_MEMBERS = (
+    [Annotated[cls, Tag(name)] for name, cls in INFERENCE.items()]
+    + [Annotated[cls, Tag(f"training:{name}")] for name, cls in TRAINING.items()]
+    + [Annotated[CrosscoderConfig, Tag("crosscoder")]]
+)
+
+CONFIG: TypeAdapter[ArtifactConfig] = TypeAdapter(
+    Annotated[
+        Union[tuple(_MEMBERS)],  # noqa: UP007
+        Discriminator(
+            _tag,
+            custom_error_type="unknown_architecture",
+            custom_error_message="`architecture` is missing or is none that saereg knows",
+            custom_error_context={"expected_tags": ", ".join(sorted({*INFERENCE, *TRAINING}))},
+        ),
+    ]
+)
+
+
+def check_config(text: str) -> tuple[ArtifactConfig | None, list[Problem]]:
+    """Check the text of a cfg.json; return the typed configuration, or every problem."""
+    return check_text(CONFIG, text)
+
+
+def parse_config(text: str, source: object = "cfg.json") -> ArtifactConfig:
+    """Parse the text of a cfg.json.
+
+    Raises:
+        DocumentError: with the first problem.
+    """
+    config, problems = check_config(text)
+    if config is None:
+        raise DocumentError(source, problems[0].pointer, problems[0].sentence)
+    return config
+
+
+def is_training(config: ArtifactConfig) -> bool:
+    """Whether a configuration is that of a training checkpoint, whose weights may still be unfolded."""
+    return type(config) in TRAINING.values()
+
+
+def assumptions(config: ArtifactConfig) -> tuple[Assumption, ...]:
+    """Return the switches that the file left out, with the default that every reader then takes."""
+    if isinstance(config, CrosscoderConfig):
+        left_out = [name for name in ("bias_reduction", "gate", "code_norm") if name not in config.model_fields_set]
+    else:
+        left_out = [name for name in config.SWITCHES if name not in config.model_fields_set]
+    return tuple(
+        Assumption(field=name, value=str(getattr(config, name)), because="absent from cfg.json; the layout's default")
+        for name in left_out
+    )

@@ -1,0 +1,65 @@
+"""collection.json: what `saereg train collect` keeps beside its activation shards. A working file, no part of a release."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from saereg.schemas.document import SCHEMA_VERSION, Document, Record, Sha256
+from saereg.schemas.names import Key, ReleasePath
+from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy
+
+
+class Shard(Record):
+    """One safetensors file of activations: the tensor `x`, shape (rows, d_in)."""
+
+    path: ReleasePath
+    """File in the collection."""
+    rows: int = Field(gt=0)
+    """Rows in it."""
+    sha256: Sha256
+    """Digest of the file."""
+
+
+class CollectedSite(Record):
+    """One site and its shards, in the order of the tokens."""
+
+    site: Site
+    """Where the activations were taken."""
+    d_in: int = Field(gt=0)
+    """Their width."""
+    shards: tuple[Shard, ...] = ()
+    """Finished shards."""
+
+
+class Cursor(Record):
+    """Where collection stopped; resuming from it gives the same rows as never having stopped."""
+
+    document: int = Field(ge=0)
+    """Next document of the corpus."""
+    pending: tuple[int, ...] = ()
+    """Token ids that were read but not yet part of a finished shard."""
+
+
+class Collection(Document):
+    """Activations of one model on one corpus at one or more sites, row by row the same tokens."""
+
+    schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^1\.\d+$")
+    """Version of this schema."""
+    model: BaseModelRef
+    """The model that was run."""
+    dataset: DatasetRef
+    """The text that it read."""
+    tokens: TokenPolicy
+    """Which tokens became rows."""
+    sites: dict[Key, CollectedSite]
+    """Key → site and shards."""
+    dtype: Literal["float16", "float32"]
+    """Type in which activations are stored."""
+    rows: int = Field(default=0, ge=0)
+    """Rows per site so far."""
+    target_rows: int = Field(gt=0)
+    """Rows per site that were asked for."""
+    cursor: Cursor | None = None
+    """Where to resume; null when the collection is complete."""
+    tool: dict[str, str] = Field(default_factory=dict)
+    """Name → version of the software."""

@@ -1,0 +1,273 @@
+"""The base of everything saereg keeps on disk: strict, frozen values with one canonical text."""
+
+import json
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError
+
+from saereg.errors import DocumentError, did_you_mean
+from saereg.schemas import jsontext
+
+T = TypeVar("T")
+
+SCHEMA_VERSION = "1.0"
+"""Version of the manifest, index and report schemas: another major is refused, a newer minor is read."""
+
+
+class Record(BaseModel):
+    """A frozen value with no unknown keys, no silent coercion, no NaN."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        populate_by_name=True,
+        ser_json_inf_nan="constants",
+    )
+
+
+class Document(Record):
+    """A record that is a file of its own."""
+
+    @classmethod
+    def from_text(cls, text: str, source: object = "document") -> Self:
+        """Parse and check one document.
+
+        Raises:
+            DocumentError: with the pointer and sentence of the first problem.
+        """
+        value, problems = check_text(cls, text)
+        if problems or value is None:
+            first = problems[0]
+            raise DocumentError(source, first.pointer, first.sentence)
+        return value
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read one document from a file.
+
+        Raises:
+            DocumentError: when it does not parse or fit.
+            OSError: when it cannot be read.
+        """
+        try:
+            text = jsontext.decode(path.read_bytes())
+        except jsontext.JsonProblem as problem:
+            raise DocumentError(path, "", problem.problem) from None
+        return cls.from_text(text, path)
+
+    def text(self) -> str:
+        """Return the canonical text: sorted keys, two spaces, one newline at the end; nulls are left out."""
+        return canonical(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+def canonical(value: object) -> str:
+    """Return the canonical JSON text of a plain value."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+MAX_ENTRIES = 20_000
+"""Most entries in one list of a document; a larger inventory is several releases."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One way in which a document does not fit.
+
+    Attributes:
+        kind: `syntax`, `missing`, `unknown_key` or `value`.
+        pointer: JSON pointer into the document.
+        sentence: what is wrong, in words.
+        line: 1-based line in the text, when known.
+        expected: what should stand there.
+        found: what stands there.
+        hint: what to do next.
+    """
+
+    kind: str
+    pointer: str
+    sentence: str
+    line: int | None = None
+    expected: str | None = None
+    found: str | None = None
+    hint: str | None = None
+
+
+MAX_PROBLEMS = 100
+"""Problems listed for one document; a broken generator repeats itself."""
+
+
+def check_text(shape: type[T] | TypeAdapter[T], text: str) -> tuple[T | None, list[Problem]]:
+    """Check a text against a model (or a TypeAdapter of a union) and return the value or all problems.
+
+    Returns:
+        (value, []) when it fits, (None, problems) otherwise; at most MAX_PROBLEMS of them.
+    """
+    try:
+        value = jsontext.parse(text)
+    except jsontext.JsonProblem as problem:
+        return None, [Problem("syntax", "", problem.problem, problem.line)]
+    if too_long := _too_long(value):
+        return None, [too_long]
+    adapter: TypeAdapter[T] = shape if isinstance(shape, TypeAdapter) else _adapter(shape)
+    try:
+        return adapter.validate_json(text), []
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=True)[:MAX_PROBLEMS]
+        annotation = _annotation(adapter)
+        return None, [_problem(annotation, dict(detail), text) for detail in details]
+
+
+def _too_long(value: jsontext.JsonValue) -> Problem | None:
+    """Refuse runaway inventories before each of their entries is checked: a million errors help nobody."""
+    for key, entries in value.items() if isinstance(value, dict) else ():
+        if isinstance(entries, list) and len(entries) > MAX_ENTRIES:
+            sentence = f"{len(entries)} entries in {key!r}; {MAX_ENTRIES} is the most in one release, split it"
+            return Problem("value", f"/{key}", sentence, None, f"at most {MAX_ENTRIES}", str(len(entries)))
+    return None
+
+
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+
+
+def _adapter(cls: type[T]) -> TypeAdapter[T]:
+    if cls not in _ADAPTERS:
+        _ADAPTERS[cls] = TypeAdapter(cls)
+    return _ADAPTERS[cls]
+
+
+def _annotation(adapter: TypeAdapter[Any]) -> Any:  # noqa: ANN401
+    return adapter._type
+
+
+def _problem(annotation: Any, detail: dict[str, Any], text: str) -> Problem:  # noqa: ANN401
+    path, owner = _walk(annotation, detail["loc"])
+    where = jsontext.pointer(tuple(path))
+    line = jsontext.line_of(text, where)
+    kind, found = detail["type"], _short(detail.get("input"))
+    if kind == "json_invalid":
+        return Problem("syntax", "", _lower(detail["msg"]))
+    if kind == "extra_forbidden":
+        known = field_names(owner) if owner else ()
+        guess = did_you_mean(str(path[-1]), known)
+        hint = f"did you mean {guess!r}?" if guess else "remove it; the known keys are in `saereg schema`"
+        sentence = f"unknown key {path[-1]!r}" + (f", did you mean {guess!r}?" if guess else "")
+        return Problem("unknown_key", where, sentence, line, guess, str(path[-1]), hint)
+    if kind == "missing":
+        sentence = f"the required key {path[-1]!r} is missing"
+        return Problem("missing", where, sentence, line, _describe(owner, path[-1]), "nothing", "add it")
+    context = detail.get("ctx", {})
+    if kind in ("union_tag_invalid", "union_tag_not_found", "unknown_architecture"):
+        return _untagged(where, detail, text)
+    message = detail["msg"].removeprefix("Value error, ")
+    expected = context.get("expected") or context.get("pattern")
+    return Problem("value", where, _lower(message), line, str(expected) if expected else None, found)
+
+
+def _untagged(where: str, detail: dict[str, Any], text: str) -> Problem:
+    """Say which value of a discriminating key is not known, or that the key is missing."""
+    context = detail.get("ctx", {})
+    key = str(context.get("discriminator", "'architecture'")).strip("'")
+    key = key if key.isidentifier() else "architecture"
+    known = [tag.strip("' ") for tag in str(context.get("expected_tags", "")).split(",") if tag]
+    value = detail["input"].get(key) if isinstance(detail["input"], dict) else None
+    pointer, line = f"{where}/{key}", jsontext.line_of(text, f"{where}/{key}")
+    if value is None:
+        return Problem("missing", pointer, f"the required key {key!r} is missing", line, ", ".join(known), "nothing")
+    guess = did_you_mean(str(value), known)
+    sentence = f"unknown {key} {value!r}" + (f", did you mean {guess!r}?" if guess else "")
+    return Problem("value", pointer, sentence, line, ", ".join(known), str(value))
+
+
+def _walk(annotation: Any, location: tuple[Any, ...]) -> tuple[list[str | int], type[BaseModel] | None]:  # noqa: ANN401
+    """Follow an error location through the types; drop the union tags, which are no keys of the document."""
+    path: list[str | int] = []
+    owner: type[BaseModel] | None = None
+    current = annotation
+    for step in location:
+        current = _plain(current)
+        if get_origin(current) in (Union, types.UnionType):
+            member = _member(current, step)
+            if member is not None:
+                current = member
+                continue
+            current = next((arm for arm in get_args(current) if arm is not type(None)), current)
+            current = _plain(current)
+        path.append(step)
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            owner = current
+            current = _field_type(current, str(step))
+        else:
+            arguments = [a for a in get_args(current) if a is not Ellipsis]
+            owner = None
+            current = arguments[-1] if arguments else Any
+    return path, owner
+
+
+def _plain(annotation: Any) -> Any:  # noqa: ANN401
+    while True:
+        if isinstance(annotation, getattr(typing, 'TypeAliasType', ())):
+            annotation = annotation.__value__
+        elif get_origin(annotation) is Annotated:
+            inner, *metadata = get_args(annotation)
+            if any(isinstance(m, Discriminator) for m in metadata) or get_origin(inner) in (Union, types.UnionType):
+                return inner
+            annotation = inner
+        else:
+            return annotation
+
+
+def _member(union: Any, tag: object) -> Any | None:  # noqa: ANN401
+    """Return the arm of a union that an error location names by its tag, class name or discriminator value."""
+    for arm in get_args(union):
+        names = {str(getattr(m, "tag", "")) for m in getattr(arm, "__metadata__", ())}
+        plain = _plain(arm)
+        if isinstance(plain, type):
+            names.add(plain.__name__)
+            if issubclass(plain, BaseModel):
+                names |= {
+                    str(value)
+                    for field in plain.model_fields.values()
+                    if get_origin(field.annotation) is typing.Literal
+                    for value in get_args(field.annotation)
+                    if get_args(field.annotation) == (value,)
+                }
+        if str(tag) in names:
+            return plain
+    return None
+
+
+def _field_type(model: type[BaseModel], key: str) -> Any:  # noqa: ANN401
+    for name, field in model.model_fields.items():
+        if key in (name, field.alias):
+            return field.annotation
+    return Any
+
+
+def field_names(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the keys that a document of this model may have."""
+    return tuple(field.alias or name for name, field in model.model_fields.items())
+
+
+def _describe(model: type[BaseModel] | None, key: object) -> str | None:
+    field = model.model_fields.get(str(key)) if model else None
+    return field.description.split("\n")[0] if field and field.description else None
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""64 lower-case hexadecimal digits."""

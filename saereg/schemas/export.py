@@ -1,0 +1,74 @@
+"""Write (or check) the JSON Schemas of every document: `python -m saereg.schemas.export [--check]`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from saereg.errors import UnknownNameError
+from saereg.schemas.artifact_config import CONFIG
+from saereg.schemas.collection import Collection
+from saereg.schemas.index import Index
+from saereg.schemas.manifest import Manifest
+from saereg.schemas.plan import Plan, Receipt
+from saereg.schemas.report import Report
+from saereg.schemas.training import TrainConfig
+
+FOLDER = Path(__file__).parent / "json"
+
+DOCUMENTS: dict[str, TypeAdapter[Any]] = {
+    "manifest": TypeAdapter(Manifest),
+    "index": TypeAdapter(Index),
+    "cfg": CONFIG,
+    "report": TypeAdapter(Report),
+    "plan": TypeAdapter(Plan),
+    "receipt": TypeAdapter(Receipt),
+    "collection": TypeAdapter(Collection),
+    "train": TypeAdapter(TrainConfig),
+}
+"""Every document with a schema; the major version is part of the file name."""
+
+
+def schema(name: str) -> str:
+    """Return the committed JSON Schema (draft 2020-12) of a document.
+
+    Raises:
+        UnknownNameError: when there is no such document.
+    """
+    if name not in DOCUMENTS:
+        raise UnknownNameError("document", name, DOCUMENTS)
+    return path_of(name).read_text(encoding="utf-8")
+
+
+def path_of(name: str) -> Path:
+    """Return where the schema of a document is kept."""
+    return FOLDER / f"{name}-1.schema.json"
+
+
+def generate(name: str) -> str:
+    """Return the JSON Schema of a document as the models define it now."""
+    body = DOCUMENTS[name].json_schema(by_alias=True, mode="validation")
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:saereg:schema:{name}:1",
+        "title": f"saereg {name}",
+    }
+    return json.dumps(head | {k: v for k, v in body.items() if k != "title"}, indent=2, ensure_ascii=False) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the schemas, or with `--check` only compare; return the exit status."""
+    stale = [name for name in DOCUMENTS if not path_of(name).exists() or path_of(name).read_text() != generate(name)]
+    if "--check" in arguments:
+        if stale:
+            sys.stderr.write(f"schemas out of date: {', '.join(stale)}; run `make schemas`\n")
+        return 1 if stale else 0
+    for name in stale:
+        path_of(name).write_text(generate(name), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
