@@ -32,12 +32,14 @@ class CollectedSite(Record):
 
 
 class Cursor(Record):
-    """Where collection stopped; resuming from it gives the same rows as never having stopped."""
+    """Where to resume: the batch in which the last finished shard ends is run again, the same tokens together."""
 
-    document: int = Field(ge=0)
-    """Next document of the corpus."""
-    pending: tuple[int, ...] = ()
-    """Token ids that were read but not yet part of a finished shard."""
+    document: int = Field(default=0, ge=0)
+    """Document of the corpus in which that batch starts, from 0."""
+    token: int = Field(default=0, ge=0)
+    """Token of that document, from 0."""
+    stored: int = Field(default=0, ge=0)
+    """Rows of that batch that finished shards hold already."""
 
 
 class Collection(Document):
@@ -51,6 +53,10 @@ class Collection(Document):
     """The text that it read."""
     tokens: TokenPolicy
     """Which tokens became rows."""
+    batch_contexts: int = Field(gt=0)
+    """Contexts per forward pass; the last bits of activations depend on it."""
+    shard_rows: int = Field(gt=0)
+    """Rows per shard."""
     sites: dict[Key, CollectedSite]
     """Key → site and shards."""
     dtype: Literal["float16", "float32"]

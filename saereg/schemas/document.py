@@ -81,7 +81,7 @@ class Problem:
     """One way in which a document does not fit.
 
     Attributes:
-        kind: `syntax`, `missing`, `unknown_key` or `value`.
+        kind: `syntax`, `missing`, `unknown_key`, `unsafe_path` or `value`.
         pointer: JSON pointer into the document.
         sentence: what is wrong, in words.
         line: 1-based line in the text, when known.
@@ -116,6 +116,8 @@ def check_text(shape: type[T] | TypeAdapter[T], text: str) -> tuple[T | None, li
     if too_long := _too_long(value):
         return None, [too_long]
     adapter: TypeAdapter[T] = shape if isinstance(shape, TypeAdapter) else _adapter(shape)
+    if _is_long(value) and len(found := check_text(adapter, _beginning(value))[1]) >= MAX_PROBLEMS:
+        return None, found  # a generator's mistake repeats itself: its first entries tell it all
     try:
         return adapter.validate_json(text), []
     except ValidationError as error:
@@ -131,6 +133,18 @@ def _too_long(value: jsontext.JsonValue) -> Problem | None:
             sentence = f"{len(entries)} entries in {key!r}; {MAX_ENTRIES} is the most in one release, split it"
             return Problem("value", f"/{key}", sentence, None, f"at most {MAX_ENTRIES}", str(len(entries)))
     return None
+
+
+_PROBE = 200
+
+
+def _is_long(value: jsontext.JsonValue) -> bool:
+    return isinstance(value, dict) and any(isinstance(v, list) and len(v) > 5 * _PROBE for v in value.values())
+
+
+def _beginning(value: jsontext.JsonValue) -> str:
+    entries = value.items() if isinstance(value, dict) else ()
+    return json.dumps({key: v[:_PROBE] if isinstance(v, list) else v for key, v in entries}, indent=2)
 
 
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {}
@@ -167,7 +181,8 @@ def _problem(annotation: Any, detail: dict[str, Any], text: str) -> Problem:  # 
         return _untagged(where, detail, text)
     message = detail["msg"].removeprefix("Value error, ")
     expected = context.get("expected") or context.get("pattern")
-    return Problem("value", where, _lower(message), line, str(expected) if expected else None, found)
+    kind = kind if kind == "unsafe_path" else "value"
+    return Problem(kind, where, _lower(message), line, str(expected) if expected else None, found)
 
 
 def _untagged(where: str, detail: dict[str, Any], text: str) -> Problem:

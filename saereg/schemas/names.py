@@ -4,26 +4,37 @@ import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 
 def _release_path(value: str) -> str:
     """Refuse a path that could leave the release or means different things on different machines.
 
     Raises:
-        ValueError: for absolute paths, `..`, backslashes, drive letters, empty or dot segments, control characters.
+        PydanticCustomError: of type `unsafe_path`, for absolute paths, `..`, backslashes, drive letters, empty or dot
+            segments, control characters, and characters that URLs and shells read differently.
     """
+    if problem := path_problem(value):
+        raise PydanticCustomError("unsafe_path", "{problem}", {"problem": problem})
+    return value
+
+
+def path_problem(value: str) -> str | None:
+    """Return why a path is not portable or could leave the release, or None."""
     if value.startswith("/") or re.match(r"^[A-Za-z]:", value):
-        raise ValueError("an absolute path; write it relative to the release folder")
+        return "an absolute path; write it relative to the release folder"
     if "\\" in value:
-        raise ValueError("a backslash in a path; separate folders by '/'")
+        return "a backslash in a path; separate folders by '/'"
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise ValueError("a control character in a path")
+        return "a control character in a path"
     segments = value.split("/")
     if ".." in segments:
-        raise ValueError("'..' in a path; it would leave the release folder")
+        return "'..' in a path; it would leave the release folder"
     if "" in segments or "." in segments:
-        raise ValueError("an empty or '.' segment in a path; write it in its shortest form")
-    return value
+        return "an empty or '.' segment in a path; write it in its shortest form"
+    if odd := sorted(set(value) & set(' {}*?"<>|%#&')):
+        return f"{' '.join(map(repr, odd))} in a path; URLs and shells read it differently, rename the file"
+    return None
 
 
 ReleasePath = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_release_path)]

@@ -1,0 +1,200 @@
+"""Build index.json: look at every file of a release and write down what is found."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import cast
+
+from saereg.errors import DocumentError, UsageError
+from saereg.registry.atomic import write_text_atomically
+from saereg.registry.blocks import require_torch
+from saereg.registry.digest import sha256_of, sha256_text
+from saereg.registry.folder import scan
+from saereg.registry.formats.layout import CONFIG_FILE, GOLDEN_FILE, LOG_FILE, SPARSITY_FILE, WEIGHTS_FILES
+from saereg.registry.header import Header, read_header
+from saereg.registry.metrics.claims import judge
+from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
+from saereg.registry.semantics import semantics_of
+from saereg.registry.validators.layout import is_refused
+from saereg.schemas.artifact_config import ArtifactConfig, assumptions, parse_config
+from saereg.schemas.index import GoldenFacts, Index, IndexArtifact, IndexFile, Role, RoundTrip, TensorFacts
+from saereg.schemas.manifest import Artifact, Evaluation, Manifest
+from saereg.schemas.metrics import DType, Measurement
+
+Progress = Callable[[str, int, int], None]
+"""(what, done, total) → None."""
+
+
+def build(root: Path, *, checkpoints: Path | None = None, progress: Progress | None = None) -> Index:
+    """Build the index of a release and write it; the manifest and all other files are only read.
+
+    Args:
+        root: release folder with a manifest.json.
+        checkpoints: folder of source checkpoints; default: `checkpoints` beside the release.
+        progress: called after each artifact.
+
+    Returns:
+        The index that was written.
+
+    Raises:
+        DocumentError: when the manifest or a configuration does not fit.
+        WeightsError: when weights are not what their configuration says.
+        MissingExtraError: without the `torch` extra.
+    """
+    require_torch("building an index")
+    path = root / MANIFEST_FILE
+    if not path.is_file():
+        raise UsageError(f"{root} holds no {MANIFEST_FILE}; a trainer writes one, or write it by hand")
+    manifest = Manifest.read(path)
+    beside = root.absolute().parent / "checkpoints"
+    sources = checkpoints or (beside if beside.is_dir() else None)
+    entries = []
+    for position, claim in enumerate(manifest.artifacts):
+        entries.append(_ArtifactBuild(root, manifest, claim, sources).entry())
+        if progress:
+            progress(claim.id, position + 1, len(manifest.artifacts))
+    import torch
+
+    index = Index(
+        generated_by={"saereg": version("saereg"), "torch": str(torch.__version__)},
+        manifest_sha256=sha256_text(path.read_text(encoding="utf-8")),
+        files=_release_files(root, manifest),
+        artifacts=tuple(entries),
+    )
+    write_text_atomically(root / INDEX_FILE, index.text())
+    return index
+
+
+class _ArtifactBuild:
+    """The evidence on one artifact."""
+
+    def __init__(self, root: Path, manifest: Manifest, claim: Artifact, checkpoints: Path | None) -> None:
+        self.root, self.manifest, self.claim, self.checkpoints = root, manifest, claim, checkpoints
+        self.folder = root / claim.path
+        self.weights = self.folder / WEIGHTS_FILES[claim.format]
+        for needed in (self.folder / CONFIG_FILE, self.weights):
+            if not needed.is_file():
+                raise UsageError(f"{needed} is missing; the manifest lists artifact {claim.id!r} there")
+        self.cfg: ArtifactConfig = parse_config(_read(self.folder / CONFIG_FILE), self.folder / CONFIG_FILE)
+        self.header: Header = read_header(self.weights)
+
+    def entry(self) -> IndexArtifact:
+        """Inspect, replay, compare and measure; return the index entry."""
+        from saereg.registry.inspect import inspect
+
+        found = inspect(self.weights, self.header)
+        metrics = self._metrics()
+        return IndexArtifact(
+            id=self.claim.id,
+            files=self._files(found.sha256),
+            tensors={
+                name: TensorFacts(shape=entry.shape, dtype=entry.dtype, finite=name not in found.first_bad)
+                for name, entry in self.header.tensors.items()
+            },
+            dtype=cast(DType, self.cfg.torch_dtype),
+            semantics=semantics_of(self.cfg),
+            decoder_norm=found.decoder_norm,
+            assumptions=assumptions(self.cfg),
+            round_trip=self._round_trip(),
+            golden=self._golden(),
+            metrics=metrics,
+            verdicts=judge(self.claim.claims, metrics),
+        )
+
+    def _files(self, weights_sha256: str) -> tuple[IndexFile, ...]:
+        known = {self.weights.relative_to(self.root).as_posix(): weights_sha256}
+        return tuple(
+            _index_file(self.root, entry.path, known.get(entry.path))
+            for entry in scan(self.root)
+            if entry.kind == "file" and _belongs(entry.path, self.claim.path) and not is_refused(entry.path)
+        )
+
+    def _golden(self) -> GoldenFacts | None:
+        from saereg.registry.golden import replay
+        from saereg.registry.golden_file import read_golden
+
+        path = self.folder / GOLDEN_FILE
+        if not path.is_file():
+            return None
+        golden = read_golden(path)
+        replays = (replay(self.cfg, self.weights, self.header, path).replay,)
+        where = path.relative_to(self.root).as_posix()
+        return GoldenFacts(path=where, made_by=golden.made_by, rows=golden.x.shape[0], replayed=replays)
+
+    def _round_trip(self) -> RoundTrip | None:
+        from saereg.registry.roundtrip import compare_with_source
+
+        source = self.claim.source_checkpoint
+        if source is None or self.checkpoints is None or not (self.checkpoints / source.path).is_file():
+            return None
+        if sha256_of(self.checkpoints / source.path) != source.sha256:
+            raise UsageError(f"{self.checkpoints / source.path} is not the checkpoint that the manifest names")
+        return compare_with_source(self.weights, self.header, self.checkpoints / source.path, source)
+
+    def _metrics(self) -> tuple[Measurement, ...]:
+        from saereg.registry.loading import load_folder
+        from saereg.registry.metrics.engine import measure
+
+        evaluations = self._evaluations()
+        if not evaluations:
+            return ()
+        dictionary = load_folder(self.folder, layout=self.claim.format)
+        found: list[Measurement] = []
+        for name, evaluation in evaluations.items():
+            found += measure(dictionary, self.root / evaluation.path, name, evaluation)
+        return tuple(found)
+
+    def _evaluations(self) -> dict[str, Evaluation]:
+        """Return the evaluations at this artifact's site, and those that its claims name."""
+        site = getattr(self.claim, "site", None)
+        named = {claim.evaluation for claim in self.claim.claims}
+        return {
+            name: evaluation
+            for name, evaluation in self.manifest.evaluations.items()
+            if name in named or (site is not None and evaluation.site == site)
+        }
+
+
+def _release_files(root: Path, manifest: Manifest) -> tuple[IndexFile, ...]:
+    folders = [claim.path for claim in manifest.artifacts]
+    return tuple(
+        _index_file(root, entry.path, None)
+        for entry in scan(root)
+        if entry.kind == "file"
+        and entry.path not in (MANIFEST_FILE, INDEX_FILE)
+        and not is_refused(entry.path)
+        and not any(_belongs(entry.path, folder) for folder in folders)
+    )
+
+
+def _belongs(path: str, folder: str) -> bool:
+    """Whether a file stands directly in an artifact's folder: folders of artifacts may be nested."""
+    return str(PurePosixPath(path).parent) == folder
+
+
+def _index_file(root: Path, path: str, digest: str | None) -> IndexFile:
+    full = root / path
+    return IndexFile(path=path, size=full.stat().st_size, sha256=digest or sha256_of(full), role=_role(path))
+
+
+def _role(path: str) -> Role:
+    name = PurePosixPath(path).name
+    roles: dict[str, Role] = {
+        CONFIG_FILE: "config",
+        GOLDEN_FILE: "golden",
+        SPARSITY_FILE: "sparsity",
+        LOG_FILE: "log",
+        **dict.fromkeys(WEIGHTS_FILES.values(), cast(Role, "weights")),
+    }
+    if name in roles:
+        return roles[name]
+    if path.startswith("evaluation/"):
+        return "evaluation"
+    return "card" if name.endswith(".md") else "other"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DocumentError(path, "", f"cannot be read: {error}") from None

@@ -1,0 +1,166 @@
+"""A dictionary that can be called: `x_hat = dictionary(x)`, in the units of the model's own activations."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from saereg.errors import UsageError
+from saereg.registry.architectures import architecture_of
+from saereg.registry.architectures.linear import decoder_norm, needs_decoder_norm
+from saereg.registry.architectures.normalization import Undo, normalize, stored_undo
+from saereg.registry.checkpoint import Checkpoint
+from saereg.registry.semantics import semantics_of
+from saereg.schemas.cfg_crosscoder import CrosscoderConfig
+
+
+class Dictionary:
+    """x ↦ f ↦ x_hat, with normalization, reshaping and skip connection. Weights never require gradients.
+
+    Shapes, after any leading dimensions: x (D,), f (F,), x_hat (O,). With `hook_z` reshaping x and x_hat are
+    (heads, D / heads). For a crosscoder x and x_hat are (K, D), and f is (F,), or (K, F) for a gate per
+    source. A temporal dictionary reads (position, D) behind at least one batch dimension.
+
+    Attributes:
+        cfg: configuration, as it was read.
+        semantics: every switch of the function.
+        weights: name → tensor, in `dtype`, except tensors whose type the architecture fixes.
+        device: where the weights are.
+        dtype: type that the weights are used in: `cfg.dtype` unless `to` changed it, as in SAELens.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Take the tensors of a checkpoint, without copying those already of the configuration's type.
+
+        Raises:
+            WeightsError: when they do not fit the configuration.
+        """
+        checkpoint.check()
+        self._source = checkpoint.source
+        self._set(checkpoint, getattr(torch, checkpoint.cfg.torch_dtype), checkpoint.weights["W_dec"].device)
+
+    def _set(self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:
+        self.cfg = checkpoint.cfg
+        self.dtype, self.device = dtype, device
+        self.semantics = semantics_of(self.cfg)
+        self._architecture = architecture_of(self.cfg)
+        fixed = {name for name, spec in self.cfg.tensors().items() if spec.dtype is not None}
+        self.weights: Mapping[str, Tensor] = MappingProxyType(
+            {
+                name: tensor.detach().to(device=device, dtype=tensor.dtype if name in fixed else dtype)
+                for name, tensor in checkpoint.weights.items()
+            }
+        )
+        self._tensors = dict(self.weights)
+        if needs_decoder_norm(self.cfg):
+            self._tensors["decoder_norm"] = decoder_norm(self.weights["W_dec"], self.cfg)
+
+    def to(self, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Return the same dictionary elsewhere or in another type; this one is unchanged."""
+        moved = object.__new__(type(self))
+        moved._source = self._source
+        place = torch.device(device) if device is not None else self.device
+        moved._set(Checkpoint(self.cfg, self.weights, self._source), dtype or self.dtype, place)
+        return moved
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return x_hat in the units of the output site.
+
+        Raises:
+            UsageError: when x has another width than the dictionary reads.
+        """
+        return self.decode(self.encode(x), x)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the latents f (..., F).
+
+        Raises:
+            UsageError: when x has another width than the dictionary reads.
+        """
+        x_in, _ = normalize(self._rows(x), self._tensors, self.cfg)
+        return self._architecture.encode(self._tensors, self.cfg, x_in)
+
+    def decode(self, f: Tensor, x: Tensor | None = None) -> Tensor:
+        """Return x_hat of latents f.
+
+        Args:
+            f: (..., F), or (..., K, F) of a crosscoder with a gate per source.
+            x: the rows that f encodes. Without them a skip connection, and what a temporal dictionary
+                predicts from earlier positions, are left out.
+
+        Raises:
+            UsageError: when f has the wrong width, or x is needed to map x_hat back and is not given.
+        """
+        self._check_latents(f)
+        f = f.to(self.dtype)
+        if x is None:
+            return self._undo_without_rows()(self._architecture.decode(self._tensors, self.cfg, f))
+        rows = self._rows(x)
+        x_in, undo = normalize(rows, self._tensors, self.cfg)
+        if self._architecture.context is not None:
+            f = f + self._architecture.context(self._tensors, self.cfg, x_in)
+        x_hat = undo(self._architecture.decode(self._tensors, self.cfg, f))
+        if self.semantics.skip != "none":
+            x_hat = x_hat + rows.to(self.dtype) @ self.weights["W_skip"].T
+        return x_hat.reshape(x.shape) if self.semantics.reshape == "hook_z" else x_hat
+
+    def _undo_without_rows(self) -> Undo:
+        rules = self.semantics
+        if rules.normalization.statistics == "per_row" and rules.normalization.inverted_on_output:
+            raise UsageError(
+                f"normalization {rules.normalization.kind!r} takes its scale from each row: "
+                "pass the rows too, `decode(f, x)`"
+            )
+        if rules.reshape == "hook_z":
+            raise UsageError("the number of heads is known only from the rows: pass them too, `decode(f, x)`")
+        return stored_undo(self._tensors, self.cfg)
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """Return x checked, with heads flattened."""
+        cfg = self.cfg
+        if isinstance(cfg, CrosscoderConfig):
+            _check_source_rows(x, cfg)
+        elif self.semantics.reshape == "hook_z":
+            if x.ndim < 2 or x.shape[-2] * x.shape[-1] != cfg.d_in:
+                expected = f"(..., heads, width) with heads × width = d_in = {cfg.d_in}"
+                raise UsageError(f"x has shape {tuple(x.shape)}, the dictionary reads {expected}")
+            x = x.flatten(-2)
+        elif x.ndim == 0 or x.shape[-1] != cfg.d_in:
+            raise UsageError(f"x has {_width(x)}, the dictionary reads d_in = {cfg.d_in}")
+        if self._architecture.context is not None and x.ndim < 3:
+            expected = f"a {cfg.architecture} dictionary reads (batch, position, d_in)"
+            raise UsageError(f"x has shape {tuple(x.shape)}, {expected}, positions in the order of the text")
+        return x
+
+    def _check_latents(self, f: Tensor) -> None:
+        cfg = self.cfg
+        if f.ndim == 0 or f.shape[-1] != cfg.d_sae:
+            raise UsageError(f"f has {_width(f)}, the dictionary has d_sae = {cfg.d_sae}")
+        if not isinstance(cfg, CrosscoderConfig) or cfg.gate == "shared":
+            return
+        if f.ndim < 2 or f.shape[-2] != cfg.n_sources:
+            expected = f"(..., n_sources = {cfg.n_sources}, d_sae = {cfg.d_sae})"
+            raise UsageError(f"f has shape {tuple(f.shape)}, one gate per source means {expected}")
+
+    def __repr__(self) -> str:
+        """Return architecture, widths, type and device in one line."""
+        cfg = self.cfg
+        if isinstance(cfg, CrosscoderConfig):
+            what = f"{cfg.architecture} crosscoder, n_sources={cfg.n_sources}, d_in={cfg.d_in}"
+        else:
+            d_out = "" if cfg.d_out == cfg.d_in else f", d_out={cfg.d_out}"
+            what = f"{cfg.architecture}, d_in={cfg.d_in}{d_out}"
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"Dictionary({what}, d_sae={cfg.d_sae}, {dtype}, {self.device})"
+
+
+def _check_source_rows(x: Tensor, cfg: CrosscoderConfig) -> None:
+    if x.ndim < 2 or tuple(x.shape[-2:]) != (cfg.n_sources, cfg.d_in):
+        expected = f"(..., n_sources = {cfg.n_sources}, d_in = {cfg.d_in})"
+        raise UsageError(f"x has shape {tuple(x.shape)}, the crosscoder reads {expected}")
+
+
+def _width(x: Tensor) -> str:
+    return f"width {x.shape[-1]}" if x.ndim else "no axes"

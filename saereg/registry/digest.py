@@ -1,0 +1,31 @@
+"""SHA-256 of files, streamed. It is the Hub's LFS object id too, so a remote file can be compared without a download."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+BLOCK = 1024 * 1024
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, as 64 hexadecimal digits; memory stays at one block.
+
+    Raises:
+        OSError: when the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    """Return the SHA-256 of a text in UTF-8."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def tree_digest(files: Iterable[tuple[str, int, str]]) -> str:
+    """Return one digest over (path, size, sha256) of every file, whatever their order."""
+    lines = (f"{path}\0{size}\0{sha256}\n" for path, size, sha256 in sorted(files))
+    return sha256_text("".join(lines))

@@ -1,0 +1,121 @@
+"""Add a dictionary to a release folder's manifest.json, without disturbing what else stands there."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from saereg.errors import UsageError
+from saereg.registry.atomic import write_text_atomically
+from saereg.schemas.document import Record
+from saereg.schemas.manifest import Artifact, Evaluation, Manifest, ReleaseInfo
+from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy
+
+R = TypeVar("R", bound=Record)
+
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Addition:
+    """A dictionary and everything that its manifest entry refers to.
+
+    Attributes:
+        artifact: the dictionary; one of the same id is replaced.
+        base_models: key → base model.
+        sites: key → site.
+        datasets: key → data set.
+        evaluations: key → evaluation data.
+        tokens: which tokens became rows; None for dictionaries of parameters.
+    """
+
+    artifact: Artifact
+    base_models: Mapping[str, BaseModelRef]
+    sites: Mapping[str, Site]
+    datasets: Mapping[str, DatasetRef] = field(default_factory=dict)
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    tokens: TokenPolicy | None = None
+
+
+def add_to_manifest(release: Path, addition: Addition, *, info: ReleaseInfo | None = None) -> Manifest:
+    """Create or update manifest.json; processes that do so at the same time wait for each other.
+
+    Args:
+        release: release folder.
+        addition: what to add.
+        info: the release as a whole; needed when there is no manifest yet, ignored when there is one.
+
+    Returns:
+        The manifest as it stands now.
+
+    Raises:
+        UsageError: when the manifest holds something else under one of the keys, or is missing and `info` too.
+        DocumentError: when the manifest that is there cannot be read.
+    """
+    release.mkdir(parents=True, exist_ok=True)
+    with _alone(release):
+        manifest = merged(read_or_new(release, info), addition, release / MANIFEST_FILE)
+        write_text_atomically(release / MANIFEST_FILE, manifest.text())
+    return manifest
+
+
+def read_or_new(release: Path, info: ReleaseInfo | None) -> Manifest:
+    """Return the manifest of a release folder, or an empty one.
+
+    Raises:
+        UsageError: when there is none and `info` is missing.
+        DocumentError: when it cannot be read.
+    """
+    path = release / MANIFEST_FILE
+    if path.exists():
+        return Manifest.read(path)
+    if info is None:
+        raise UsageError(f"{path} does not exist; to make one, say the release's name, title and license")
+    return Manifest(release=info, base_models={}, sites={}, artifacts=())
+
+
+def merged(manifest: Manifest, addition: Addition, path: Path) -> Manifest:
+    """Return a manifest with an addition.
+
+    Raises:
+        UsageError: when the manifest holds something else under one of the keys.
+    """
+    artifacts = {artifact.id: artifact for artifact in manifest.artifacts}
+    artifacts[addition.artifact.id] = addition.artifact
+    if manifest.artifacts and addition.tokens is not None and manifest.tokens not in (None, addition.tokens):
+        raise UsageError(f"{path}: its dictionaries were trained on other tokens; use another release folder")
+    changes = {
+        "base_models": _joined(manifest.base_models, addition.base_models, "base model", path),
+        "sites": _joined(manifest.sites, addition.sites, "site", path),
+        "datasets": _joined(manifest.datasets, addition.datasets, "data set", path),
+        "evaluations": _joined(manifest.evaluations, addition.evaluations, "evaluation", path),
+        "tokens": addition.tokens or manifest.tokens,
+        "artifacts": tuple(artifacts.values()),
+    }
+    return manifest.model_copy(update=changes)
+
+
+def _joined(old: Mapping[str, R], new: Mapping[str, R], kind: str, path: Path) -> dict[str, R]:
+    for key, value in new.items():
+        if key in old and old[key] != value:
+            fields = [name for name in type(value).model_fields if getattr(value, name) != getattr(old[key], name)]
+            raise UsageError(f"{path}: {kind} {key!r} has another {', '.join(fields)}; use another release folder")
+    return {**old, **new}
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder itself, so that no lock file is left in the release; nothing where there are none."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,16 @@
+"""File names of the layouts. Does not import torch."""
+
+CONFIG_FILE = "cfg.json"
+"""Configuration of a dictionary, in every layout."""
+
+WEIGHTS_FILES = {"saelens": "sae_weights.safetensors", "saereg-crosscoder": "weights.safetensors"}
+"""Layout → file of its weights."""
+
+GOLDEN_FILE = "golden.safetensors"
+"""Fixed inputs and what the source of the weights makes of them."""
+
+SPARSITY_FILE = "sparsity.safetensors"
+"""Firing frequencies that SAELens' trainer leaves behind, log10."""
+
+LOG_FILE = "training.log"
+"""Log of a training run."""

@@ -1,0 +1,86 @@
+"""Golden vectors, replayed: do the released files still compute what the source of the weights computed?"""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from saereg.errors import WeightsError
+from saereg.registry.golden_file import GoldenVectors, read_golden
+from saereg.registry.header import Header
+from saereg.registry.stream import StreamedDictionary
+from saereg.schemas.artifact_config import ArtifactConfig
+from saereg.schemas.index import Replay
+
+MAX_REL_ERROR = {"float64": 1e-5, "float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-3}
+"""Type of the weights → largest relative reconstruction error of a faithful replay."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A replay with what is needed to explain a failure.
+
+    Attributes:
+        replay: the record for the index.
+        worst_row: row with the largest error.
+        differing: (row, latent) of active sets that differ, at most ten.
+    """
+
+    replay: Replay
+    worst_row: int
+    differing: tuple[tuple[int, int], ...]
+
+    def agrees(self, dtype: str) -> bool:
+        """Whether active sets are equal and the error is within that of the type."""
+        return self.replay.active_sets_equal and self.replay.max_rel_error <= MAX_REL_ERROR[dtype]
+
+
+def replay(cfg: ArtifactConfig, weights: Path, header: Header, golden_path: Path) -> Replayed:
+    """Run the golden inputs through the released files, in blocks.
+
+    Raises:
+        WeightsError: when the golden file does not fit the dictionary.
+        OSError: when a file cannot be read.
+    """
+    golden = read_golden(golden_path)
+    _check_widths(golden, cfg, golden_path)
+    f, x_hat = StreamedDictionary(cfg, weights, header).run(golden.x)
+    return compare(golden, f, x_hat, f"saereg {version('saereg')}")
+
+
+def compare(golden: GoldenVectors, f: Tensor, x_hat: Tensor, reader: str) -> Replayed:
+    """Compare latents and reconstructions with the golden ones.
+
+    Args:
+        golden: what the source computed.
+        f: latents, (n, F) or (n, K, F).
+        x_hat: reconstructions.
+        reader: name and version of the code that made f and x_hat.
+    """
+    active = (f if f.dim() == 2 else f.flatten(1)) != 0
+    expected = torch.zeros_like(active)
+    rows, slots = (golden.active >= 0).nonzero(as_tuple=True)
+    expected[rows, golden.active[rows, slots]] = True
+    differing = (active ^ expected).nonzero()
+    error = (x_hat.double() - golden.x_hat.double()).flatten(1).norm(dim=1)
+    relative = error / golden.x_hat.double().flatten(1).norm(dim=1).clamp_min(1e-30)
+    worst = float(relative.max())
+    record = Replay(
+        reader=reader,
+        active_sets_equal=len(differing) == 0,
+        max_rel_error=worst if torch.isfinite(relative).all() else float(torch.finfo(torch.float64).max),
+    )
+    pairs = tuple((int(row), int(latent)) for row, latent in differing[:10])
+    return Replayed(record, int(relative.nan_to_num(torch.inf).argmax()), pairs)
+
+
+def _check_widths(golden: GoldenVectors, cfg: ArtifactConfig, path: Path) -> None:
+    sources = getattr(cfg, "n_sources", None)
+    expected = (cfg.d_in,) if sources is None else (sources, cfg.d_in)
+    if tuple(golden.x.shape[1:]) != expected:
+        raise WeightsError(path.name, f"rows of shape {tuple(golden.x.shape[1:])}, the dictionary reads {expected}", "x")
+    highest = int(golden.active.max()) if golden.active.numel() else -1
+    if highest >= cfg.d_sae * (sources or 1):
+        raise WeightsError(path.name, f"latent {highest} of {cfg.d_sae}", "active")

@@ -1,0 +1,82 @@
+"""One pass over a weight file: sha256, finiteness, largest magnitudes and decoder norms, block by block."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from saereg.registry.blocks import row_blocks
+from saereg.registry.header import Header
+from saereg.schemas.semantics import DecoderNorm
+
+UNIT = 1e-3
+"""Distance from 1 within which a decoder norm counts as unit."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What one pass over a weight file found.
+
+    Attributes:
+        sha256: digest of the file.
+        first_bad: tensor → position of its first value that is not finite; empty when all are.
+        largest: tensor → largest magnitude.
+        negative: tensors that hold a negative value.
+        decoder_norm: norms of the decoder directions.
+        zero_directions: decoder rows of norm zero.
+    """
+
+    sha256: str
+    first_bad: dict[str, tuple[int, ...]]
+    largest: dict[str, float]
+    negative: frozenset[str]
+    decoder_norm: DecoderNorm | None
+    zero_directions: int
+
+
+def inspect(path: Path, header: Header) -> Inspection:
+    """Read a weight file once and return what is in it; memory stays at one block.
+
+    Raises:
+        OSError: when the file cannot be read.
+    """
+    digest, first_bad, largest, negative = hashlib.sha256(), {}, {}, set()
+    norms: list[Tensor] = []
+    in_order = sorted(header.tensors.items(), key=lambda item: item[1].begin)
+    with path.open("rb") as file:
+        digest.update(file.read(in_order[0][1].begin if in_order else path.stat().st_size))
+    for name, entry in in_order:
+        largest[name] = 0.0
+        for first, block in row_blocks(path, entry):
+            digest.update(memoryview(block.contiguous().reshape(-1).view(torch.uint8).numpy()))
+            if not block.is_floating_point() or not block.numel():
+                continue
+            low, high = (float(v) for v in torch.aminmax(block))  # NaN and infinity propagate
+            largest[name] = max(largest[name], abs(low), abs(high))
+            if low < 0:
+                negative.add(name)
+            if name not in first_bad and not abs(low) + abs(high) < float("inf"):
+                first_bad[name] = _first_bad(block, first)
+            if name == "W_dec" and block.dim() > 1:
+                norms.append(block.double().flatten(1).norm(dim=1))
+    joined = torch.cat(norms) if norms else None
+    return Inspection(
+        sha256=digest.hexdigest(),
+        first_bad=first_bad,
+        largest=largest,
+        negative=frozenset(negative),
+        decoder_norm=_summary(joined) if joined is not None and "W_dec" not in first_bad else None,
+        zero_directions=int((joined == 0).sum()) if joined is not None else 0,
+    )
+
+
+def _first_bad(block: Tensor, first: int) -> tuple[int, ...]:
+    position = tuple(int(i) for i in (~torch.isfinite(block)).nonzero()[0])
+    return (position[0] + first, *position[1:]) if position else ()
+
+
+def _summary(norms: Tensor) -> DecoderNorm:
+    low, high = float(norms.min()), float(norms.max())
+    return DecoderNorm(unit=abs(low - 1) <= UNIT and abs(high - 1) <= UNIT, minimum=low, maximum=high)

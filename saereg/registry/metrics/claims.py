@@ -1,0 +1,50 @@
+"""What a measurement says of a claim. Needs no torch: measurements come from the index or from a run."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from saereg.schemas.metrics import Claim, Measurement, Verdict
+
+WHY_NOT = {
+    "training_running_mean": "a mean over training steps, while the weights still changed",
+    "training_window": "a figure of the last training steps, not of the released weights",
+    "last_batch": "a figure of one training batch",
+}
+"""Kind of claim → why released files cannot confirm it."""
+
+
+def tolerance_of(claim: Claim) -> float:
+    """Return the largest difference that agrees: as declared, or half a unit of the last printed digit.
+
+    A whole number such as 0 or 41 counts as printed without decimals only for L0; a metric such as 0.96 is 0.005.
+    """
+    if claim.tolerance is not None:
+        return claim.tolerance
+    exponent = Decimal(repr(claim.value)).normalize().as_tuple().exponent
+    digits = -int(exponent) if isinstance(exponent, int) else 0
+    return float(0.5 * 10.0 ** -max(digits, 0)) if digits > 0 else 0.5 if claim.metric.startswith("l0") else 1e-6
+
+
+def judge(claims: Iterable[Claim], measurements: Iterable[Measurement]) -> tuple[Verdict, ...]:
+    """Return one verdict per claim."""
+    found = {(m.metric, m.evaluation): m for m in measurements}
+    return tuple(_judge(position, claim, found) for position, claim in enumerate(claims))
+
+
+def _judge(position: int, claim: Claim, found: dict[tuple[str, str], Measurement]) -> Verdict:
+    if claim.kind != "recomputed":
+        return Verdict(claim=position, verdict="not_verifiable", why=WHY_NOT[claim.kind])
+    if claim.evaluation is None:
+        return Verdict(claim=position, verdict="not_verifiable", why="the claim names no evaluation")
+    measured = found.get((claim.metric, claim.evaluation))
+    if measured is None:
+        why = f"{claim.metric} was not measured on {claim.evaluation!r}"
+        return Verdict(claim=position, verdict="not_verifiable", why=why)
+    if measured.value is None:
+        return Verdict(claim=position, verdict="not_verifiable", why=measured.reason)
+    difference, tolerance = abs(measured.value - claim.value), tolerance_of(claim)
+    # One part in 1e12 of slack, so that a claim printed at exactly half a unit does not fail by representation.
+    if difference <= tolerance * (1 + 1e-12):
+        return Verdict(claim=position, verdict="verified", measured=measured.value)
+    why = f"measured {measured.value:.6g}, {difference:.2g} away; {tolerance:.2g} is allowed"
+    return Verdict(claim=position, verdict="differs", measured=measured.value, why=why)

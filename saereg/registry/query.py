@@ -1,0 +1,134 @@
+"""Which artifacts: flat fields of an artifact, conditions on them, selections."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+from saereg.errors import UnknownNameError, UsageError
+from saereg.schemas.manifest import CrosscoderArtifact, Sparsity, TranscoderArtifact
+from saereg.schemas.metrics import MetricId
+
+if TYPE_CHECKING:
+    from saereg.registry.release import ReleaseArtifact
+
+ALIASES = {"ev": "explained_variance", "step": "model_step"}
+"""Short names of fields."""
+
+SMALLER_IS_BETTER = frozenset(
+    {"fvu", "mse_per_row", "mse_per_element", "nmse_uncentred_row", "dead_fraction", "l0", "l0_per_source_mean"}
+)
+"""Metrics of which the smallest value is the best."""
+
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "eq": lambda value, wanted: bool(value == wanted),
+    "ne": lambda value, wanted: bool(value != wanted),
+    "lt": lambda value, wanted: bool(value < wanted),
+    "le": lambda value, wanted: bool(value <= wanted),
+    "gt": lambda value, wanted: bool(value > wanted),
+    "ge": lambda value, wanted: bool(value >= wanted),
+    "in": lambda value, wanted: value in wanted,
+    "contains": lambda value, wanted: wanted in value,
+}
+"""Condition suffix → meaning; the value stands left."""
+
+FIELDS = (
+    "id", "kind", "architecture", "format", "model", "model_step", "revision", "layer", "stream", "module", "hook_name",
+    "parameter", "site", "site_out", "axis", "steps", "n_sources", "d_in", "d_out", "d_sae", *Sparsity.model_fields,
+    "seed", "snapshot", "variant", "canonical", "tokens", *get_args(MetricId),
+)  # fmt: skip
+"""Every field that a condition, a sort or a column can name."""
+
+
+def fields_of(artifact: "ReleaseArtifact") -> dict[str, Any]:
+    """Return the flat fields of an artifact; metrics are the measured ones, absent values are None."""
+    claim, manifest = artifact.claim, artifact.release.manifest
+    crosscoder = claim.sources if isinstance(claim, CrosscoderArtifact) else None
+    site_key = crosscoder.site_keys[0] if crosscoder else getattr(claim, "site", None)
+    site = manifest.sites.get(site_key or "")
+    model = manifest.base_models.get(site.model) if site else None
+    values: dict[str, Any] = dict.fromkeys(FIELDS)
+    values |= {name: getattr(claim, name) for name in ("id", "kind", "architecture", "format", "d_in", "d_sae")}
+    values |= {name: getattr(claim, name) for name in ("seed", "snapshot", "variant", "canonical")}
+    values |= claim.sparsity.model_dump()
+    values |= {"site": site_key, "tokens": claim.training.tokens, "d_out": claim.d_in}
+    if isinstance(claim, TranscoderArtifact):
+        values |= {"site_out": claim.site_out, "d_out": claim.d_out}
+    if crosscoder:
+        values |= {"axis": crosscoder.axis, "steps": crosscoder.steps, "n_sources": crosscoder.count}
+    if site:
+        values |= {name: getattr(site, name) for name in ("layer", "stream", "module", "hook_name", "parameter")}
+    if model:
+        values |= {"model": model.id, "model_step": model.step, "revision": model.revision}
+    return values | artifact.metrics
+
+
+def resolve_field(name: str) -> str:
+    """Return the full name of a field.
+
+    Raises:
+        UnknownNameError: when there is no such field.
+    """
+    full = ALIASES.get(name, name)
+    if full not in FIELDS:
+        raise UnknownNameError("field", name, [*FIELDS, *ALIASES])
+    return full
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some artifacts, in order."""
+
+    artifacts: "tuple[ReleaseArtifact, ...]"
+
+    def __iter__(self) -> "Iterator[ReleaseArtifact]":
+        return iter(self.artifacts)
+
+    def __len__(self) -> int:
+        return len(self.artifacts)
+
+    def __getitem__(self, position: int) -> "ReleaseArtifact":
+        return self.artifacts[position]
+
+    def find(self, **conditions: Any) -> "Selection":  # noqa: ANN401
+        """Return those that also meet these conditions; see `Release.find`."""
+        tests = [_test(name, wanted) for name, wanted in conditions.items()]
+        return Selection(tuple(a for a in self.artifacts if all(test(a) for test in tests)))
+
+    def sort(self, field: str) -> "Selection":
+        """Return them sorted by a field; `-field` reverses. Artifacts without a value come last."""
+        name = resolve_field(field.removeprefix("-"))
+        present = [a for a in self.artifacts if a.fields[name] is not None]
+        absent = [a for a in self.artifacts if a.fields[name] is None]
+        present.sort(key=lambda a: a.fields[name], reverse=field.startswith("-"))
+        return Selection((*present, *absent))
+
+    def best(self, metric: str) -> "ReleaseArtifact":
+        """Return the one with the best measured value of a metric.
+
+        Raises:
+            UsageError: when none has a value.
+        """
+        name = resolve_field(metric)
+        ranked = self.sort(name if name in SMALLER_IS_BETTER else f"-{name}")
+        if not ranked.artifacts or ranked[0].fields[name] is None:
+            raise UsageError(f"no artifact of the {len(self)} selected has a measured {name}; run saereg build")
+        return ranked[0]
+
+
+def _test(condition: str, wanted: Any) -> "Callable[[ReleaseArtifact], bool]":  # noqa: ANN401
+    name, _, operator = condition.partition("__")
+    if operator and operator not in OPERATORS:
+        raise UnknownNameError("operator", operator, OPERATORS)
+    field, compare = resolve_field(name), OPERATORS[operator or "eq"]
+
+    def test(artifact: "ReleaseArtifact") -> bool:
+        value = artifact.fields[field]
+        if value is None:
+            return wanted is None and operator in ("", "eq")
+        try:
+            return compare(value, wanted)
+        except TypeError:
+            kind = type(value).__name__
+            raise UsageError(f"{condition}={wanted!r}: {field} is a {kind}, it cannot be compared so") from None
+
+    return test

@@ -1,0 +1,53 @@
+"""References: how a user names a release or one artifact of it.
+
+    path/to/release                      a release folder
+    path/to/release/layer_2/topk_32      the folder of one artifact
+    path/to/release:layer_2/topk_32      one artifact by its id
+    hf://org/repo@revision[:artifact]    on the Hub
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from saereg.errors import UsageError
+
+_HUB = re.compile(r"^hf://(?P<repo>[^/@:\s]+/[^/@:\s]+)(@(?P<revision>[^:/\s]+))?(/(?P<path>[^:\s]+))?(:(?P<id>\S+))?$")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A parsed reference.
+
+    Attributes:
+        folder: local folder, or None for the Hub.
+        repo: Hub repository id, or None for a folder.
+        revision: branch, tag or commit on the Hub; None for the default branch.
+        artifact: id of one artifact, or None for the whole release.
+    """
+
+    folder: Path | None = None
+    repo: str | None = None
+    revision: str | None = None
+    artifact: str | None = None
+
+
+def parse_reference(text: str | Path) -> Reference:
+    """Parse a reference; a folder that exists under the whole text wins over `folder:artifact`.
+
+    Raises:
+        UsageError: when it is in none of the forms.
+    """
+    if isinstance(text, Path):
+        return Reference(folder=text)
+    if text.startswith("hf://"):
+        match = _HUB.match(text)
+        if match is None:
+            raise UsageError(f"{text!r} is no reference; write hf://org/repo[@revision][:artifact]")
+        return Reference(repo=match["repo"], revision=match["revision"], artifact=match["id"] or match["path"])
+    if "://" in text:
+        raise UsageError(f"{text!r}: only folders and hf://org/repo can be opened")
+    if Path(text).exists() or ":" not in text:
+        return Reference(folder=Path(text))
+    folder, _, artifact = text.partition(":")
+    return Reference(folder=Path(folder), artifact=artifact or None)

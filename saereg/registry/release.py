@@ -1,0 +1,213 @@
+"""A release: its claims, its evidence, and its artifacts as things that can be queried and loaded."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saereg.errors import DocumentError, NothingToValidateError, UnknownNameError, UsageError, WeightsError
+from saereg.registry import hub
+from saereg.registry.digest import sha256_of
+from saereg.registry.formats.layout import CONFIG_FILE
+from saereg.registry.query import Selection, fields_of
+from saereg.registry.refs import Reference, parse_reference
+from saereg.schemas.artifact_config import ArtifactConfig, parse_config
+from saereg.schemas.index import Index, IndexArtifact
+from saereg.schemas.manifest import CrosscoderArtifact, Manifest, SaeArtifact, TranscoderArtifact
+
+if TYPE_CHECKING:
+    from saereg.registry.dictionary import Dictionary
+
+MANIFEST_FILE = "manifest.json"
+INDEX_FILE = "index.json"
+
+
+@dataclass(frozen=True, eq=False)
+class ReleaseArtifact:
+    """One artifact of an open release.
+
+    Attributes:
+        release: the release it belongs to.
+        claim: what the author says of it.
+        evidence: what saereg found, or None when the release was never built.
+    """
+
+    release: "Release" = field(repr=False)
+    claim: SaeArtifact | TranscoderArtifact | CrosscoderArtifact
+    evidence: IndexArtifact | None = field(repr=False, default=None)
+
+    @property
+    def id(self) -> str:
+        """Its id in the release."""
+        return self.claim.id
+
+    @property
+    def folder(self) -> Path:
+        """Its folder on this machine; on the Hub's cache, its weights are fetched by `load`."""
+        return self.release.path / self.claim.path
+
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """Every queryable field: identity, site, sparsity, and the measured metrics. Absent values are None."""
+        return fields_of(self)
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Measured metrics by definition id; empty when the release was never built."""
+        return {m.metric: m.value for m in self.evidence.metrics} if self.evidence else {}
+
+    @property
+    def cfg(self) -> ArtifactConfig:
+        """Its configuration, read from cfg.json.
+
+        Raises:
+            DocumentError: when cfg.json does not parse or fit.
+        """
+        path = self.folder / CONFIG_FILE
+        try:
+            return parse_config(path.read_text(encoding="utf-8"), path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise DocumentError(path, "", f"cannot be read: {error}") from None
+
+    def load(self, device: str = "cpu", *, verify: bool = True) -> "Dictionary":
+        """Load it as something one can call: `x_hat = dictionary(x)`.
+
+        Args:
+            device: torch device.
+            verify: compare the sha256 of its files with index.json first.
+
+        Raises:
+            WeightsError: when a file differs from the index, or tensors from the configuration.
+            MissingExtraError: without the `torch` extra.
+        """
+        artifact = self._local()
+        if verify:
+            artifact._verify()
+        from saereg.registry.loading import load_folder
+
+        return load_folder(artifact.folder, device=device, layout=artifact.claim.format)
+
+    def _local(self) -> "ReleaseArtifact":
+        if self.release.repo is None:
+            return self
+        path = hub.fetch_folder(self.release.repo, self.release.path.name, self.claim.path)
+        return Release(path, self.release.manifest, self.release.index, self.release.repo)[self.id]
+
+    def _verify(self) -> None:
+        for file in self.evidence.files if self.evidence else ():
+            if file.role in ("weights", "config"):
+                path = self.release.path / file.path
+                if not path.is_file():
+                    raise WeightsError(path, "is in index.json but not in the release")
+                if sha256_of(path) != file.sha256:
+                    raise WeightsError(path, "its sha256 is not the one in index.json: altered, or not built again")
+
+
+@dataclass(frozen=True, eq=False)
+class Release:
+    """An open release folder.
+
+    Attributes:
+        path: the folder.
+        manifest: the claims.
+        index: the evidence, or None when it was never built.
+        repo: Hub repository that the folder is a snapshot of, if any.
+    """
+
+    path: Path
+    manifest: Manifest = field(repr=False)
+    index: Index | None = field(repr=False)
+    repo: str | None = None
+
+    @cached_property
+    def artifacts(self) -> tuple[ReleaseArtifact, ...]:
+        """Every artifact, in the manifest's order."""
+        evidence = {entry.id: entry for entry in self.index.artifacts} if self.index else {}
+        return tuple(ReleaseArtifact(self, claim, evidence.get(claim.id)) for claim in self.manifest.artifacts)
+
+    def __iter__(self) -> Iterator[ReleaseArtifact]:
+        return iter(self.artifacts)
+
+    def __len__(self) -> int:
+        return len(self.artifacts)
+
+    def __getitem__(self, artifact_id: str) -> ReleaseArtifact:
+        """Return the artifact with this id.
+
+        Raises:
+            UnknownNameError: when there is none.
+        """
+        for artifact in self.artifacts:
+            if artifact.id == artifact_id:
+                return artifact
+        raise UnknownNameError("artifact", artifact_id, [artifact.id for artifact in self.artifacts])
+
+    def find(self, **conditions: Any) -> Selection:  # noqa: ANN401
+        """Return the artifacts that meet every condition, e.g. `find(kind="sae", layer=2, l0__lt=64)`.
+
+        Operators are `lt`, `le`, `gt`, `ge`, `ne`, `in` and `contains`, written `field__operator`. An artifact whose
+        field is absent meets no condition on it.
+
+        Raises:
+            UnknownNameError: for a field or operator that does not exist.
+        """
+        return Selection(self.artifacts).find(**conditions)
+
+
+def open_release(target: str | Path) -> Release:
+    """Open a release folder or `hf://org/repo[@revision]`. Reads JSON only; no weights, no torch.
+
+    Raises:
+        NothingToValidateError: when there is no manifest.json.
+        DocumentError: when a document does not parse or fit.
+        PublishError: when the Hub does not answer.
+    """
+    return _open(parse_reference(target))
+
+
+def open_artifact(target: str | Path) -> ReleaseArtifact:
+    """Open one artifact of a release by `release:artifact_id`, `hf://org/repo@rev:id`, or its folder in a release.
+
+    Raises:
+        UsageError: when the reference names no single artifact.
+    """
+    reference = parse_reference(target)
+    if reference.artifact is not None:
+        return _open(reference)[reference.artifact]
+    if reference.folder is not None and not (reference.folder / MANIFEST_FILE).is_file():
+        return _inside_release(reference.folder)
+    release = _open(reference)
+    if len(release) == 1:
+        return release.artifacts[0]
+    raise UsageError(f"{target} holds {len(release)} artifacts; name one: {target}:{release.artifacts[0].id}")
+
+
+def _inside_release(folder: Path) -> ReleaseArtifact:
+    """Find the release that a folder of one artifact stands in."""
+    real = folder.absolute()
+    for parent in real.parents:
+        if (parent / MANIFEST_FILE).is_file():
+            release = _open(Reference(folder=parent))
+            for artifact in release:
+                if (parent / artifact.claim.path) == real:
+                    return artifact
+    raise UsageError(f"{folder} is no artifact of a release")
+
+
+def _open(reference: Reference) -> Release:
+    if reference.repo is not None:
+        snapshot = hub.fetch_documents(reference.repo, reference.revision)
+        return _read(snapshot, repo=reference.repo)
+    folder = reference.folder or Path()
+    if not folder.is_dir():
+        raise NothingToValidateError(f"{folder} is not a folder")
+    return _read(folder, repo=None)
+
+
+def _read(folder: Path, repo: str | None) -> Release:
+    if not (folder / MANIFEST_FILE).is_file():
+        raise NothingToValidateError(f"{folder} holds no {MANIFEST_FILE}, so it is no release")
+    manifest = Manifest.read(folder / MANIFEST_FILE)
+    index_path = folder / INDEX_FILE
+    return Release(folder, manifest, Index.read(index_path) if index_path.is_file() else None, repo)

@@ -1,0 +1,126 @@
+"""A dictionary run from its file, block by block: neither matrix is ever in memory whole.
+
+W_enc is read in blocks of rows while the product x_c·W_enc accumulates, then W_dec likewise while x_hat does. What is
+held is the rows, their product (n, F), and one block; so n is kept small. Sums are in float64.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from saereg.registry.architectures import architecture_of
+from saereg.registry.architectures.architecture import Latents, Weights
+from saereg.registry.architectures.linear import MATRICES, decoder_norm, needs_decoder_norm, unscaled
+from saereg.registry.architectures.normalization import normalize
+from saereg.registry.blocks import read_tensor, row_blocks
+from saereg.registry.header import Header, TensorEntry
+from saereg.registry.semantics import semantics_of
+from saereg.schemas.artifact_config import ArtifactConfig
+from saereg.schemas.cfg_crosscoder import CrosscoderConfig
+
+
+@dataclass(frozen=True)
+class StreamedDictionary:
+    """The weights of a dictionary on disk, with its configuration.
+
+    Attributes:
+        cfg: configuration.
+        path: weight file.
+        header: its header.
+    """
+
+    cfg: ArtifactConfig
+    path: Path
+    header: Header
+
+    def run(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (f, x_hat) of a few rows, in float64.
+
+        Args:
+            x: (n, D), or (n, K, D) for a crosscoder.
+
+        Returns:
+            f (n, F), or (n, K, F) for a gate per source; x_hat of the shape of the output.
+
+        Raises:
+            OSError: when the file cannot be read.
+        """
+        latents = architecture_of(self.cfg).latents
+        if latents is None:
+            return self._run_whole(x)
+        vectors = self._vectors()
+        x_in, undo = normalize(x.double(), {**vectors, "W_dec": x.new_empty(0).double()}, self.cfg)
+        f = self._encode(x_in, vectors, latents)
+        x_hat = undo(self._decode(f, vectors))
+        if "W_skip" in self.header.tensors:
+            x_hat = x_hat + self._skip(x.double())
+        return f, x_hat
+
+    def _run_whole(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run an architecture that needs its matrices whole (matching pursuit, temporal)."""
+        from saereg.registry.checkpoint import Checkpoint
+        from saereg.registry.dictionary import Dictionary
+
+        weights = {name: read_tensor(self.path, self.header, name) for name in self.header.tensors}
+        dictionary = Dictionary(Checkpoint(self.cfg, weights, self.path.name))
+        f = dictionary.encode(x)
+        return f, dictionary.decode(f, x)
+
+    def _vectors(self) -> Weights:
+        vectors = {
+            name: read_tensor(self.path, self.header, name).double()
+            for name in self.header.tensors
+            if name not in MATRICES
+        }
+        if needs_decoder_norm(self.cfg):
+            vectors["decoder_norm"] = decoder_norms(self.path, self.header.tensors["W_dec"], self._norm)
+        return vectors
+
+    def _norm(self, block: Tensor) -> Tensor:
+        return decoder_norm(block, self.cfg)
+
+    def _encode(self, x_in: Tensor, vectors: Weights, latents: Latents) -> Tensor:
+        if isinstance(self.cfg, CrosscoderConfig):
+            x_in = x_in.flatten(1)
+        elif semantics_of(self.cfg).pre_encoder_subtraction == "b_dec":
+            x_in = x_in - vectors["b_dec"]
+        W_enc = _as_matrix(self.header.tensors["W_enc"], columns=self.cfg.d_sae)
+        product = torch.zeros(x_in.shape[0], self.cfg.d_sae, dtype=torch.float64)
+        for first, block in row_blocks(self.path, W_enc):
+            product.addmm_(x_in[:, first : first + len(block)], block.double())
+        return latents(product, vectors, self.cfg)
+
+    def _decode(self, f: Tensor, vectors: Weights) -> Tensor:
+        weighted, W_dec = unscaled(f, vectors, self.cfg), self.header.tensors["W_dec"]
+        per_source = weighted.dim() == 3
+        x_hat = torch.zeros(f.shape[0], *W_dec.shape[1:], dtype=torch.float64)
+        for first, block in row_blocks(self.path, W_dec):
+            codes = weighted[..., first : first + len(block)]
+            if per_source:
+                x_hat += torch.einsum("nkf,fkd->nkd", codes, block.double())
+            else:
+                x_hat += (codes @ block.double().flatten(1)).unflatten(-1, W_dec.shape[1:])
+        return x_hat + vectors["b_dec"] if semantics_of(self.cfg).output_bias == "b_dec" else x_hat
+
+    def _skip(self, x: Tensor) -> Tensor:
+        parts = [x @ block.double().T for _, block in row_blocks(self.path, self.header.tensors["W_skip"])]
+        return torch.cat(parts, dim=1)
+
+
+def decoder_norms(path: Path, entry: TensorEntry, norm: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return `norm` of every block of decoder rows, joined along the latents; float64."""
+    return torch.cat([norm(block.double()) for _, block in row_blocks(path, entry)], dim=-1)
+
+
+def row_norms(path: Path, entry: TensorEntry) -> Tensor:
+    """Return the L2 norm of each decoder row over everything behind the first axis, (F,), float64."""
+    return decoder_norms(path, entry, lambda block: block.flatten(1).norm(dim=1))
+
+
+def _as_matrix(entry: TensorEntry, columns: int) -> TensorEntry:
+    """Return the same bytes seen as (rows, columns): in canonical order, sources stand side by side on the input axis."""
+    return replace(entry, shape=(math.prod(entry.shape) // columns, columns))

@@ -1,0 +1,166 @@
+"""SR0: which files are there. Names, sizes and links only; nothing is opened but pickles' first bytes."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from saereg.registry.digest import sha256_of, sha256_text
+from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
+from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject, finding
+from saereg.schemas.index import IndexFile
+from saereg.schemas.names import path_problem
+from saereg.schemas.report import Finding
+
+PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".bin", ".dill", ".npy", ".npz"})
+"""Suffixes of formats that are, or can hold, pickles."""
+
+TRAINING_NAMES = ("trainer_state", "optimizer", "lr_scheduler", "activation_scaler", "activations_store_state")
+"""Beginnings of the names under which trainers keep their own state."""
+
+SMALL = 1024 * 1024
+"""Files up to this size are hashed at level header; larger ones at level weights."""
+
+
+def artifacts_listed(release: ReleaseSubject) -> Iterator[Finding]:
+    """SR001: the manifest lists at least one artifact."""
+    if release.manifest is not None and not release.manifest.artifacts:
+        yield release.manifest_finding("SR001", "`artifacts` is empty", "/artifacts")
+
+
+def index_present(release: ReleaseSubject) -> Iterator[Finding]:
+    """SR011 and SR012: there is an index, and it belongs to this manifest."""
+    if INDEX_FILE not in release.files:
+        yield finding("SR011", f"there is no {INDEX_FILE}", path=INDEX_FILE)
+    elif release.index is not None and release.manifest is not None:
+        expected, found = release.index.manifest_sha256, sha256_text(release.manifest_text)
+        if expected != found:
+            message = "the manifest has changed since the index was built"
+            yield finding("SR012", message, path=INDEX_FILE, pointer="/manifest_sha256", expected=expected, found=found)
+
+
+def same_artifacts(release: ReleaseSubject) -> Iterator[Finding]:
+    """SR115: manifest and index list the same artifacts."""
+    if release.index is None or release.manifest is None:
+        return
+    claimed, found = ({a.id for a in document.artifacts} for document in (release.manifest, release.index))
+    for artifact in sorted(claimed - found):
+        yield finding("SR115", f"{artifact!r} is not in the index", path=INDEX_FILE, artifact=artifact)
+    for artifact in sorted(found - claimed):
+        yield finding("SR115", f"{artifact!r} is not in the manifest", path=INDEX_FILE, artifact=artifact)
+
+
+def indexed_files(release: ReleaseSubject) -> Iterator[Finding]:
+    """SR002, SR003 and SR009: every indexed file is there with its size, and no other file is."""
+    if release.index is None:
+        return
+    indexed = list(_indexed(release))
+    for file, artifact in indexed:
+        entry, path = release.files.get(file.path), file.path
+        if entry is None:
+            yield finding("SR002", f"{path} is in the index but not in the release", path=path, artifact=artifact)
+        elif entry.size != file.size:
+            message = f"{path} has {entry.size} bytes, the index says {file.size}"
+            sizes = {"expected": str(file.size), "found": str(entry.size)}
+            yield finding("SR009", message, path=path, artifact=artifact, **sizes)
+    for path in sorted(set(release.files) - {file.path for file, _ in indexed} - {MANIFEST_FILE, INDEX_FILE}):
+        if not is_refused(path):
+            yield finding("SR003", f"{path} is not in the index", path=path)
+
+
+def _indexed(release: ReleaseSubject) -> Iterator[tuple[IndexFile, str | None]]:
+    """Yield every indexed file with the artifact it belongs to."""
+    if release.index is not None:
+        yield from ((file, None) for file in release.index.files)
+        yield from ((file, artifact.id) for artifact in release.index.artifacts for file in artifact.files)
+
+
+def small_files_unaltered(release: ReleaseSubject) -> Iterator[Finding]:
+    """SR009: small files have the sha256 of the index."""
+    yield from _altered(release, large=False)
+
+
+def large_files_unaltered(release: ReleaseSubject) -> Iterator[Finding]:
+    """SR009: large files have the sha256 of the index; weight files are hashed while their values are read."""
+    yield from _altered(release, large=True)
+
+
+def _altered(release: ReleaseSubject, *, large: bool) -> Iterator[Finding]:
+    for file, artifact in _indexed(release):
+        entry = release.files.get(file.path)
+        if entry is None or entry.size != file.size or (entry.size > SMALL) is not large:
+            continue
+        if large and file.role == "weights":
+            continue
+        digest = sha256_of(release.root / file.path)
+        if digest != file.sha256:
+            message = f"{file.path} was altered since the index was built"
+            yield finding(
+                "SR009", message, path=file.path, artifact=artifact, expected=file.sha256, found=digest
+            )
+
+
+def portable_names(release: ReleaseSubject) -> Iterator[Finding]:
+    """SR004: file names mean the same on every machine, and do not differ by case alone."""
+    folded = Counter(entry.path.casefold() for entry in release.entries)
+    for entry in release.entries:
+        if problem := path_problem(entry.path):
+            yield finding("SR004", f"the file name {json.dumps(entry.path)} has {problem}", path=entry.path)
+        elif folded[entry.path.casefold()] > 1:
+            message = f"{entry.path} differs from another file by case alone; on some machines they are one"
+            yield finding("SR004", message, path=entry.path)
+
+
+def links_and_specials(release: ReleaseSubject) -> Iterator[Finding]:
+    """SR010 and SR013: nothing but regular files, and links that stay inside."""
+    for entry in release.entries:
+        if entry.kind == "escape":
+            yield finding("SR010", f"{entry.path} is a link that leads out of the release, or nowhere", path=entry.path)
+        elif entry.kind == "special":
+            yield finding("SR013", f"{entry.path} is no regular file", path=entry.path)
+
+
+def no_pickles(release: ReleaseSubject) -> Iterator[Finding]:
+    """SR005: no pickles, by suffix or by their first bytes."""
+    for path in release.files:
+        if _is_pickle(path) or (not _is_known(path) and _starts_like_a_pickle(release, path)):
+            yield finding("SR005", f"{path} is, or can hold, a pickle", path=path)
+
+
+def no_training_state(release: ReleaseSubject) -> Iterator[Finding]:
+    """SR006: no optimizer, scheduler or data-loader state."""
+    for path in release.files:
+        name = PurePosixPath(path).name.lower()
+        if name.startswith(TRAINING_NAMES) and not _is_pickle(path):
+            yield finding("SR006", f"{path} is the state of a training run", path=path)
+
+
+def artifact_files(artifact: ArtifactSubject) -> Iterator[Finding]:
+    """SR002: the configuration and the weights of an artifact are there, indexed or not."""
+    indexed = {file.path for file in artifact.evidence.files} if artifact.evidence else set()
+    for path in (artifact.config_path, artifact.weights_path):
+        if path not in artifact.release.files and path not in indexed:
+            yield artifact.claim_finding("SR002", f"{path} is missing", "/path", found="no such file")
+
+
+def _is_pickle(path: str) -> bool:
+    return PurePosixPath(path).suffix.lower() in PICKLE_SUFFIXES
+
+
+def _is_known(path: str) -> bool:
+    return PurePosixPath(path).suffix.lower() in {".safetensors", ".json", ".md", ".log", ".txt", ".yaml", ".yml"}
+
+
+def is_refused(path: str) -> bool:
+    """Whether another rule already says that this file must go."""
+    return _is_pickle(path) or PurePosixPath(path).name.lower().startswith(TRAINING_NAMES)
+
+
+def _starts_like_a_pickle(release: ReleaseSubject, path: str) -> bool:
+    """Recognize pickle protocol 2 and later (0x80 n) and torch's zip archives of them."""
+    try:
+        with (release.root / path).open("rb") as file:
+            start = file.read(4)
+    except OSError:
+        return False
+    return (start[:1] == b"\x80" and len(start) > 1 and 2 <= start[1] <= 5) or start == b"PK\x03\x04"

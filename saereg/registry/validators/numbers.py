@@ -1,0 +1,136 @@
+"""SR4: the numbers. Those in the documents at level header, those in the weights at level data."""
+
+from collections.abc import Iterable, Iterator
+
+from saereg.errors import WeightsError
+from saereg.registry.metrics.claims import judge
+from saereg.registry.validators.subject import ArtifactSubject
+from saereg.schemas.metrics import Claim, Measurement, Verdict
+from saereg.schemas.report import Finding
+
+CODE_OF = {"explained_variance": "SR411", "fvu": "SR411", "l0": "SR412"}
+"""Metric → rule of a claim that differs; all others are SR414."""
+
+
+def claims_possible(artifact: ArtifactSubject) -> Iterator[Finding]:
+    """SR402: no claim is a number that cannot be measured."""
+    for i, claim in enumerate(artifact.claim.claims):
+        problem = _impossible(claim, artifact.claim.d_sae)
+        if problem:
+            message = f"{claim.metric} = {claim.value:g} is impossible: {problem}"
+            yield artifact.claim_finding("SR402", message, f"/claims/{i}/value", found=f"{claim.value:g}")
+
+
+def _impossible(claim: Claim, d_sae: int) -> str | None:
+    value, metric = claim.value, claim.metric
+    if metric in ("explained_variance", "fve_centred_residual", "fve_scalar_var") and value > 1:
+        return "it cannot exceed 1"
+    if metric.startswith("l0") and not 0 <= value <= d_sae:
+        return f"it lies between 0 and d_sae = {d_sae}"
+    if metric in ("fvu", "mse_per_row", "mse_per_element", "nmse_uncentred_row") and value < 0:
+        return "it cannot be negative"
+    return "it is a share" if metric == "dead_fraction" and not 0 <= value <= 1 else None
+
+
+def recorded_l0(artifact: ArtifactSubject) -> Iterator[Finding]:
+    """SR413: the L0 recorded for a TopK dictionary is at most k."""
+    k = getattr(artifact.config, "k", None)
+    if artifact.config is None or artifact.config.architecture not in ("topk", "abstopk") or k is None:
+        return
+    for measurement in artifact.evidence.metrics if artifact.evidence else ():
+        most = measurement.maximum if measurement.maximum is not None else measurement.value
+        if measurement.metric == "l0" and most is not None and most > k:
+            message = f"the index records up to {most:g} active latents, but k = {k:g}"
+            yield artifact.finding("SR413", message, path="index.json", expected=f"at most {k:g}", found=f"{most:g}")
+
+
+def recorded_claims(artifact: ArtifactSubject) -> Iterator[Finding]:
+    """SR411, SR412, SR414 and SR415: the claims agree with the measurements that the index records."""
+    if artifact.evidence is not None:
+        yield from _verdict_findings(artifact, judge(artifact.claim.claims, artifact.evidence.metrics))
+
+
+def evaluations_fit(artifact: ArtifactSubject) -> Iterator[Finding]:
+    """SR425: the evaluation files that claims and measurements refer to are there, as declared."""
+    from saereg.registry.header import read_header
+
+    manifest, release = artifact.release.manifest, artifact.release
+    names = {claim.evaluation for claim in artifact.claim.claims if claim.evaluation}
+    names |= {m.evaluation for m in artifact.evidence.metrics} if artifact.evidence else set()
+    for name in sorted(names & set(manifest.evaluations if manifest else ())):
+        evaluation = manifest.evaluations[name] if manifest else None
+        if evaluation is None or evaluation.path not in release.files:
+            if evaluation is not None and release.index is None:
+                yield artifact.finding("SR425", f"{evaluation.path} is missing", path=evaluation.path)
+            continue
+        try:
+            tensors = read_header(release.root / evaluation.path).tensors
+        except WeightsError as error:
+            yield artifact.finding("SR425", str(error), path=evaluation.path)
+            continue
+        found = tensors[evaluation.tensor].shape if evaluation.tensor in tensors else None
+        if found is None or found[0] != evaluation.rows or found[-1] != artifact.claim.d_in:
+            expected = f"{evaluation.tensor} ({evaluation.rows}, …, {artifact.claim.d_in})"
+            shown = f"{evaluation.tensor} {found}" if found else ", ".join(tensors)
+            message = f"{evaluation.path} holds {shown}, but {expected} is declared"
+            yield artifact.finding("SR425", message, path=evaluation.path, expected=expected, found=shown)
+
+
+def recomputed(artifact: ArtifactSubject) -> Iterator[Finding]:
+    """SR411 to SR416: metrics are recomputed from the weights and compared with claims and records."""
+    from saereg.registry.loading import load_folder
+    from saereg.registry.metrics.engine import measure
+
+    manifest, root = artifact.release.manifest, artifact.release.root
+    recorded = artifact.evidence.metrics if artifact.evidence else ()
+    names = {claim.evaluation for claim in artifact.claim.claims if claim.kind == "recomputed" and claim.evaluation}
+    names |= {measurement.evaluation for measurement in recorded}
+    usable = sorted(names & set(manifest.evaluations)) if manifest else []
+    if not usable or manifest is None:
+        return
+    dictionary = load_folder(root / artifact.claim.path, layout=artifact.claim.format)
+    measured: list[Measurement] = []
+    for name in usable:
+        evaluation = manifest.evaluations[name]
+        if evaluation.path not in artifact.release.files:
+            continue
+        try:
+            measured += measure(dictionary, root / evaluation.path, name, evaluation)
+        except WeightsError as error:
+            yield artifact.finding("SR425", str(error), path=evaluation.path)
+    yield from _not_reproduced(artifact, recorded, measured)
+    differing = [v for v in judge(artifact.claim.claims, measured) if v.verdict == "differs"]
+    already = {v.claim for v in judge(artifact.claim.claims, recorded) if v.verdict == "differs"}
+    yield from _verdict_findings(artifact, [v for v in differing if v.claim not in already])
+
+
+def _not_reproduced(
+    artifact: ArtifactSubject, recorded: Iterable[Measurement], measured: Iterable[Measurement]
+) -> Iterator[Finding]:
+    found = {(m.metric, m.evaluation): m for m in measured}
+    for old in recorded:
+        new = found.get((old.metric, old.evaluation))
+        if new is None or (new.value is None and old.value is None):
+            continue
+        scale = max(1.0, abs(old.value or 0.0))
+        if new.value is None or old.value is None or abs(new.value - old.value) > max(old.tolerance, 1e-5) * scale:
+            message = f"{old.metric} on {old.evaluation!r} is {_text(new.value)}, the index records {_text(old.value)}"
+            expected, now = _text(old.value), _text(new.value)
+            yield artifact.finding("SR416", message, path="index.json", expected=expected, found=now)
+
+
+def _verdict_findings(artifact: ArtifactSubject, verdicts: Iterable[Verdict]) -> Iterator[Finding]:
+    for verdict in verdicts:
+        claim, pointer = artifact.claim.claims[verdict.claim], f"/claims/{verdict.claim}"
+        if verdict.verdict == "differs":
+            code = CODE_OF.get(claim.metric, "SR414")
+            message = f"{claim.metric} is claimed to be {claim.value:g}; {verdict.why}"
+            shown = _text(verdict.measured)
+            yield artifact.claim_finding(code, message, f"{pointer}/value", expected=shown, found=f"{claim.value:g}")
+        elif verdict.verdict == "not_verifiable":
+            message = f"{claim.metric} = {claim.value:g} cannot be verified: {verdict.why}"
+            yield artifact.claim_finding("SR415", message, pointer)
+
+
+def _text(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.6g}"

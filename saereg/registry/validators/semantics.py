@@ -1,0 +1,129 @@
+"""SR3: whether the files say enough, and nothing that readers would take otherwise."""
+
+import re
+from collections.abc import Iterator
+
+from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject
+from saereg.schemas.cfg import SaelensConfig
+from saereg.schemas.manifest import CrosscoderArtifact, TranscoderArtifact
+from saereg.schemas.report import Finding
+from saereg.schemas.site import BaseModelRef, Site
+
+NOT_APPLIED = ("expected_average_only_in", "covariance_whitening")
+"""Normalizations that SAELens 6.54 declares but does not apply at inference."""
+
+_TRANSFORMER_LENS = re.compile(r"^(blocks\.\d+\.([a-z0-9_]+\.)*hook_\w+|hook_\w+|ln_final\.hook_\w+)$")
+_HIDDEN_STATES = re.compile(r"^hidden_states[.\[]?\s*(?P<index>-?\d+)\]?$")
+
+
+def base_models_pinned(release: ReleaseSubject) -> Iterator[Finding]:
+    """SR301: every base model is pinned to a commit, or to the digest of its weights."""
+    for key, model in release.manifest.base_models.items() if release.manifest else ():
+        if model.revision is None and model.weights_sha256 is None:
+            message = f"base model {model.id!r} has neither revision nor weights_sha256"
+            yield release.manifest_finding("SR301", message, f"/base_models/{key}")
+
+
+def sites_exist(release: ReleaseSubject) -> Iterator[Finding]:
+    """SR302: the layer of every site is in its base model."""
+    for key, site, model in _sites(release):
+        if site.layer is not None and model.n_layers is not None and site.layer >= model.n_layers:
+            message = f"layer {site.layer} of {model.id}, which has layers 0 to {model.n_layers - 1}"
+            expected = f"at most {model.n_layers - 1}"
+            yield release.manifest_finding("SR302", message, f"/sites/{key}/layer", expected=expected)
+
+
+def hook_names(release: ReleaseSubject) -> Iterator[Finding]:
+    """SR303: hook_name is a TransformerLens name, module is not, and both name one layer."""
+    for key, site, _ in _sites(release):
+        if site.hook_name and not _TRANSFORMER_LENS.match(site.hook_name):
+            message = f"{site.hook_name!r} is no TransformerLens name"
+            yield release.manifest_finding("SR303", message, f"/sites/{key}/hook_name", found=site.hook_name)
+        elif site.module and _TRANSFORMER_LENS.match(site.module):
+            message = f"{site.module!r} is a TransformerLens name, not a module path"
+            yield release.manifest_finding("SR303", message, f"/sites/{key}/module", found=site.module)
+        elif site.hook_name and site.layer is not None and _layer(site.hook_name) not in (None, site.layer):
+            message = f"{site.hook_name!r} is not in layer {site.layer}"
+            yield release.manifest_finding("SR303", message, f"/sites/{key}/hook_name", expected=str(site.layer))
+
+
+def last_hidden_state(release: ReleaseSubject) -> Iterator[Finding]:
+    """SR304: no site is said to be hidden_states[n_layers], which is after the final norm, without declaring so."""
+    for key, site, model in _sites(release):
+        index = site.hidden_states_index
+        if index is not None and _after_final_norm(index, site, model):
+            message = f"the site reads hidden_states[{index}] of {model.id}, which is after the final norm"
+            yield release.manifest_finding(
+                "SR304",
+                message,
+                f"/sites/{key}/hidden_states_index",
+                expected=f"the {site.io} of {site.module or 'the last layer'}",
+                found=f"transformers hidden_states[{index}]",
+            )
+
+
+def last_hidden_state_in_config(artifact: ArtifactSubject) -> Iterator[Finding]:
+    """SR304: the same trap, in the hf_hook_name of a SAELens configuration."""
+    config, manifest = artifact.config, artifact.release.manifest
+    if not isinstance(config, SaelensConfig) or manifest is None or isinstance(artifact.claim, CrosscoderArtifact):
+        return
+    match = _HIDDEN_STATES.match(config.metadata.hf_hook_name or "")
+    site = manifest.sites.get(artifact.claim.site)
+    model = manifest.base_models.get(site.model) if site else None
+    if match and site and model and _after_final_norm(int(match["index"]), site, model):
+        yield artifact.config_finding(
+            "SR304",
+            f"the site reads {match.group()}, which is after the final norm",
+            "/metadata/hf_hook_name",
+            expected=f"the {site.io} of {site.module or 'the last layer'}",
+            found=f"transformers hidden_states[{match['index']}]",
+        )
+
+
+def _after_final_norm(index: int, site: Site, model: BaseModelRef) -> bool:
+    last = index == -1 or (model.n_layers is not None and index == model.n_layers)
+    return last and model.final_norm and not site.post_final_norm
+
+
+def site_width(artifact: ArtifactSubject) -> Iterator[Finding]:
+    """SR302: a residual-stream dictionary is as wide as the residual stream."""
+    manifest, claim = artifact.release.manifest, artifact.claim
+    if manifest is None or isinstance(claim, CrosscoderArtifact):
+        return
+    widths = [("d_in", claim.site, claim.d_in)]
+    widths += [("d_out", claim.site_out, claim.d_out)] if isinstance(claim, TranscoderArtifact) else []
+    for name, key, width in widths:
+        site = manifest.sites.get(key)
+        model = manifest.base_models.get(site.model) if site else None
+        if site and model and site.stream == "residual" and model.d_model not in (None, width):
+            message = f"{name} = {width}, but the residual stream of {model.id} has width {model.d_model}"
+            yield artifact.claim_finding("SR302", message, f"/{name}", expected=str(model.d_model), found=str(width))
+
+
+def normalization_applied(artifact: ArtifactSubject) -> Iterator[Finding]:
+    """SR311: the declared normalization is one that readers apply."""
+    kind = getattr(artifact.config, "normalize_activations", None)
+    if kind in NOT_APPLIED:
+        message = f"normalize_activations is {kind!r}, which SAELens does not apply at inference"
+        yield artifact.config_finding("SR311", message, "/normalize_activations", expected="none (folded)", found=kind)
+
+
+def tokens_stated(release: ReleaseSubject) -> Iterator[Finding]:
+    """SR321: a release of activation dictionaries says which tokens became rows."""
+    manifest = release.manifest
+    if manifest is None or manifest.tokens is not None:
+        return
+    if any(site.stream != "parameter" for site in manifest.sites.values()):
+        yield release.manifest_finding("SR321", "`tokens` is missing", "/tokens")
+
+
+def _sites(release: ReleaseSubject) -> Iterator[tuple[str, Site, BaseModelRef]]:
+    manifest = release.manifest
+    for key, site in manifest.sites.items() if manifest else ():
+        if manifest and site.model in manifest.base_models:
+            yield key, site, manifest.base_models[site.model]
+
+
+def _layer(hook_name: str) -> int | None:
+    match = re.match(r"blocks\.(\d+)\.", hook_name)
+    return int(match[1]) if match else None

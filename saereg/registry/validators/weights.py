@@ -1,0 +1,105 @@
+"""SR2 and SR4 at level weights: finite values, thresholds, golden vectors, round trip. Read in blocks."""
+
+from collections.abc import Iterator
+
+from saereg.errors import WeightsError
+from saereg.registry.digest import sha256_of
+from saereg.registry.validators.layout import SMALL
+from saereg.registry.validators.subject import ArtifactSubject
+from saereg.schemas.cfg_crosscoder import CrosscoderConfig
+from saereg.schemas.report import Finding
+
+
+def weights_sound(artifact: ArtifactSubject) -> Iterator[Finding]:
+    """SR009, SR203, SR213 and SR214, in one pass over the file: digest, finiteness, thresholds, decoder norms."""
+    from saereg.registry.inspect import inspect
+
+    header, path = artifact.header, artifact.weights_path
+    if header is None:
+        return
+    found = inspect(artifact.release.root / path, header)
+    indexed = {file.path: file for file in artifact.evidence.files} if artifact.evidence else {}
+    if path in indexed and indexed[path].size > SMALL and indexed[path].sha256 != found.sha256:
+        message = f"{path} was altered since the index was built"
+        yield artifact.finding("SR009", message, path=path, expected=indexed[path].sha256, found=found.sha256)
+    for name, position in sorted(found.first_bad.items()):
+        message = f"{name} holds a value that is not finite, first at {list(position)}"
+        yield artifact.finding("SR203", message, path=path, found=f"{name}{list(position)}")
+    if "threshold" in found.negative:
+        message = "threshold holds negative values; −1 often marks one that was never set"
+        yield artifact.finding("SR213", message, path=path, expected="at least 0")
+    if found.zero_directions:
+        message = f"{found.zero_directions} of {artifact.claim.d_sae} decoder directions have norm 0"
+        yield artifact.finding("SR214", message, path=path)
+
+
+def golden_present(artifact: ArtifactSubject) -> Iterator[Finding]:
+    """SR423: there are golden vectors."""
+    if artifact.golden_path not in artifact.release.files:
+        yield artifact.claim_finding("SR423", f"{artifact.golden_path} is missing", "/path")
+
+
+def golden_replays(artifact: ArtifactSubject) -> Iterator[Finding]:
+    """SR420 and SR421: the released files compute what the source of the weights computed."""
+    from saereg.registry.golden import MAX_REL_ERROR, replay
+
+    header, config = artifact.header, artifact.config
+    if header is None or config is None or artifact.golden_path not in artifact.release.files:
+        return
+    root = artifact.release.root
+    try:
+        replayed = replay(config, root / artifact.weights_path, header, root / artifact.golden_path)
+    except WeightsError as error:
+        yield artifact.finding("SR420", str(error), path=artifact.golden_path)
+        return
+    if replayed.agrees(config.torch_dtype):
+        return
+    record = replayed.replay
+    if record.active_sets_equal:
+        what = f"row {replayed.worst_row} is off by {record.max_rel_error:.3g}"
+    else:
+        row, latent = replayed.differing[0]
+        what = f"latent {latent} differs in row {row}, and x_hat is off by up to {record.max_rel_error:.3g}"
+    yield artifact.finding(
+        "SR421",
+        f"the golden vectors do not replay: {what} (relative)",
+        path=artifact.golden_path,
+        expected=f"equal active sets, error at most {MAX_REL_ERROR[config.torch_dtype]:g}",
+        found=f"{len(replayed.differing)} differing latents or more, error {record.max_rel_error:.3g}",
+        hint=_golden_hint(artifact),
+    )
+
+
+def _golden_hint(artifact: ArtifactSubject) -> str | None:
+    config = artifact.config
+    if config is None or isinstance(config, CrosscoderConfig):
+        return None
+    other = "false" if config.apply_b_dec_to_input else "true"
+    return f"try the switches of cfg.json: apply_b_dec_to_input {other}, normalize_activations, threshold units"
+
+
+def source_agrees(artifact: ArtifactSubject) -> Iterator[Finding]:
+    """SR422 and SR424: the weights are what the manifest says was made of the source checkpoint."""
+    from saereg.registry.inspect import inspect
+    from saereg.registry.roundtrip import compare_with_source, disagreements
+
+    source, header, folder = artifact.claim.source_checkpoint, artifact.header, artifact.release.checkpoints
+    if source is None or header is None or folder is None or not (folder / source.path).is_file():
+        return
+    digest = sha256_of(folder / source.path)
+    if digest != source.sha256:
+        message = f"{source.path} is not the checkpoint of the manifest"
+        yield artifact.claim_finding(
+            "SR424", message, "/source_checkpoint/sha256", expected=source.sha256, found=digest
+        )
+        return
+    weights = artifact.release.root / artifact.weights_path
+    try:
+        compared = compare_with_source(weights, header, folder / source.path, source)
+    except WeightsError as error:
+        yield artifact.claim_finding("SR422", str(error), "/source_checkpoint")
+        return
+    for name, what in disagreements(compared, inspect(weights, header).largest).items():
+        message = f"{name} is not {source.tensors[name].key} of {source.path}: {what}"
+        difference = f"{compared.tensors[name].max_abs_diff:.3g}"
+        yield artifact.finding("SR422", message, path=artifact.weights_path, expected="0.0", found=difference)

@@ -1,0 +1,259 @@
+"""`saereg train collect`: run a model over text and keep the activations of some sites, row by row the same tokens."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from saereg.errors import UsageError
+from saereg.registry.atomic import write_text_atomically
+from saereg.registry.digest import sha256_of
+from saereg.schemas.collection import CollectedSite, Collection, Cursor, Shard
+from saereg.schemas.site import DatasetRef
+from saereg.trainers.corpus import Corpus
+from saereg.trainers.hooks import capture
+from saereg.trainers.model import LoadedModel, ModelSource, load_model
+from saereg.trainers.packing import Batch, Framing, batches, framing
+from saereg.trainers.shards import ShardBuffer
+from saereg.trainers.sites import ResolvedSite, describe, probe, resolve
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COLLECTION_FILE = "collection.json"
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+PROGRESSING = ("rows", "cursor")
+"""Fields of a collection that change while it grows; all others are its configuration."""
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """What to collect.
+
+    Attributes:
+        model: local folder or repository id.
+        corpus: names of corpora, see `saereg.trainers.corpus`.
+        sites: specifications, see `saereg.trainers.sites.resolve`.
+        out: folder of the collection.
+        rows: rows per site, one per token.
+        context_size: tokens per context, special tokens included.
+        batch_contexts: contexts per forward pass.
+        dtype: type in which activations are stored.
+        shard_rows: rows per shard; one shard per site is held in memory.
+        device: torch device.
+        bos: whether to prepend BOS where the tokenizer does not.
+        revision: commit of the model on the Hub.
+        model_name: id of the model in the release; None: its own.
+        model_license: licence of the weights.
+        model_dtype: type in which the model runs.
+    """
+
+    model: str
+    corpus: Sequence[str]
+    sites: Sequence[str]
+    out: Path
+    rows: int
+    context_size: int = 128
+    batch_contexts: int = 32
+    dtype: Literal["float16", "float32"] = "float32"
+    shard_rows: int = 65536
+    device: str = "cpu"
+    bos: bool = False
+    revision: str | None = None
+    model_name: str | None = None
+    model_license: str | None = None
+    model_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+def collect(config: CollectConfig, progress: Progress | None = None) -> Collection:
+    """Collect activations; a run that was stopped goes on where it was, and ends with the same bytes.
+
+    Args:
+        config: what to collect.
+        progress: called after each batch with (rows so far, rows in all).
+
+    Returns:
+        The finished collection, as `collection.json` in `config.out` says.
+
+    Raises:
+        MissingExtraError: without the `train` extra.
+        UsageError: when the model, a site or the corpus cannot be used, the corpus is too short, a value does not fit
+            the stored type, or the folder holds a collection of another configuration.
+    """
+    _check(config)
+    corpus = Corpus(config.corpus)
+    run = _prepare(config, corpus.ref())
+    if run.collection.cursor is None:
+        return run.collection
+    return _Collector(run, config).run(corpus, progress)
+
+
+def _check(config: CollectConfig) -> None:
+    if not config.sites:
+        raise UsageError("no sites: give at least one, such as residual:2")
+    for name in ("rows", "batch_contexts", "shard_rows", "context_size"):
+        if getattr(config, name) < 1:
+            raise UsageError(f"{name.replace('_', ' ')} must be at least 1, not {getattr(config, name)}")
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is fixed during a run."""
+
+    loaded: LoadedModel
+    sites: tuple[ResolvedSite, ...]
+    frame: Framing
+    collection: Collection
+    widths: dict[str, int] = field(default_factory=dict)
+
+
+def _prepare(config: CollectConfig, dataset: DatasetRef) -> _Run:
+    source = ModelSource(
+        config.model, config.revision, config.model_name, config.model_license, config.model_dtype, config.device
+    )
+    loaded = load_model(source)
+    frame = framing(loaded, config.context_size, bos=config.bos)
+    sites = tuple({site.key: site for site in (resolve(spec, loaded) for spec in config.sites)}.values())
+    seen = probe(loaded, sites)
+    widths = {site.key: int(seen.outputs[site.module].shape[-1]) for site in sites}
+    fresh = Collection(
+        model=loaded.ref.model_copy(update={"final_norm": seen.final_norm}),
+        dataset=dataset,
+        tokens=frame.policy,
+        batch_contexts=config.batch_contexts,
+        shard_rows=config.shard_rows,
+        sites={s.key: CollectedSite(site=describe(s, loaded, seen), d_in=widths[s.key]) for s in sites},
+        dtype=config.dtype,
+        target_rows=config.rows,
+        cursor=Cursor(),
+        tool={name: metadata.version(name) for name in ("saereg", "torch", "transformers")},
+    )
+    return _Run(loaded, sites, frame, _resumed(fresh, Path(config.out)), widths)
+
+
+def _resumed(fresh: Collection, out: Path) -> Collection:
+    """Return the collection that stands in the folder, if it is one of the same configuration, else the fresh one.
+
+    Raises:
+        UsageError: when it is another one, or its shards are damaged.
+    """
+    path = out / COLLECTION_FILE
+    if not path.exists():
+        return fresh
+    found = Collection.read(path)
+    if differing := _differences(found, fresh):
+        raise UsageError(f"{path} is of another configuration: {differing}; collect into a new folder")
+    for site in found.sites.values():
+        for shard in site.shards:
+            _check_shard(out / shard.path, shard)
+    return found
+
+
+def _check_shard(path: Path, shard: Shard) -> None:
+    if not path.is_file() or sha256_of(path) != shard.sha256:
+        raise UsageError(f"{path} is missing or damaged; collect into a new folder")
+
+
+def _differences(found: Collection, wanted: Collection) -> str | None:
+    """Return the first field in which two configurations differ, with both values."""
+    left, right = _configuration(found), _configuration(wanted)
+    for name in sorted({*left, *right}):
+        if left.get(name) != right.get(name):
+            return f"{name} is {left.get(name)} there and {right.get(name)} here"
+    return None
+
+
+def _configuration(collection: Collection) -> dict[str, object]:
+    """Return the configuration, flat: `model.id` → value."""
+    plain = collection.model_dump(mode="json", exclude=set(PROGRESSING))
+    plain["dataset"] = plain["dataset"]["id"]
+    for site in plain["sites"].values():
+        del site["shards"]
+    flat: dict[str, object] = {"sites": sorted(plain["sites"])}
+    todo = [("", plain)]
+    while todo:
+        prefix, value = todo.pop()
+        for key, entry in value.items():
+            if isinstance(entry, dict):
+                todo.append((f"{prefix}{key}.", entry))
+            else:
+                flat[f"{prefix}{key}"] = entry
+    return flat
+
+
+class _Collector:
+    """A collection in progress."""
+
+    def __init__(self, run: _Run, config: CollectConfig) -> None:
+        self._run, self._out = run, Path(config.out)
+        self._collection = run.collection
+        self._buffer = ShardBuffer(
+            self._out, run.widths, config.dtype, min(config.shard_rows, config.rows), run.collection.rows
+        )
+
+    def run(self, corpus: Corpus, progress: Progress | None) -> Collection:
+        """Run the batches that are left."""
+        begun, frame = self._collection, self._run.frame
+        self._save(begun)
+        texts = corpus.read(begun.dataset if begun.dataset.documents else None)
+        start = begun.cursor or Cursor()
+        skip = start.stored
+        tokenizer = self._run.loaded.tokenizer
+        for batch in batches(texts, tokenizer, frame, size=begun.batch_contexts, start=start):
+            self._add(batch, corpus, skip)
+            skip = 0
+            if progress:
+                progress(self._rows, begun.target_rows)
+            if self._rows == begun.target_rows:
+                return self._collection
+        raise UsageError(
+            f"the corpus ends after {self._rows} rows of {begun.target_rows}: ask for fewer rows, or add text"
+        )
+
+    @property
+    def _rows(self) -> int:
+        return self._buffer.finished + self._buffer.filled
+
+    def _add(self, batch: Batch, corpus: Corpus, skip: int) -> None:
+        """Run one batch and store its rows; `skip` of them are in finished shards already."""
+        rows = self._forward(batch)
+        available = len(next(iter(rows.values())))
+        while skip < available and self._rows < self._collection.target_rows:
+            count = min(available - skip, self._buffer.space, self._collection.target_rows - self._rows)
+            self._buffer.add({key: tensor[skip : skip + count] for key, tensor in rows.items()})
+            skip += count
+            if self._buffer.space == 0 or self._rows == self._collection.target_rows:
+                self._flush(batch.start.model_copy(update={"stored": skip}), corpus)
+
+    def _forward(self, batch: Batch) -> "dict[str, Tensor]":
+        """Return site key → activations (rows, width) of the tokens that are not special."""
+        import torch
+
+        loaded = self._run.loaded
+        ids = torch.tensor(batch.contexts)
+        keep = ~torch.isin(ids, torch.tensor(sorted(self._run.frame.special), dtype=ids.dtype))
+        inputs = {"input_ids": ids.to(loaded.device)}
+        found = capture(loaded.model, (site.module for site in self._run.sites), inputs)
+        return {site.key: found[site.module][keep.to(loaded.device)].cpu() for site in self._run.sites}
+
+    def _flush(self, cursor: Cursor, corpus: Corpus) -> None:
+        shards = self._buffer.flush()
+        sites = {
+            key: site.model_copy(update={"shards": (*site.shards, shards[key])})
+            for key, site in self._collection.sites.items()
+        }
+        complete = self._buffer.finished == self._collection.target_rows
+        changed = {
+            "sites": sites,
+            "rows": self._buffer.finished,
+            "dataset": corpus.ref(),
+            "cursor": None if complete else cursor,
+        }
+        self._save(self._collection.model_copy(update=changed))
+
+    def _save(self, collection: Collection) -> None:
+        self._collection = collection
+        write_text_atomically(self._out / COLLECTION_FILE, collection.text())
