@@ -1,0 +1,109 @@
+"""The command line: parse, call, render, exit code. Verbs are imported when they are used, so --help is quick."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from saereg import __version__
+from saereg.errors import ExitCode, SaeregError
+
+GROUPS: dict[str, dict[str, str]] = {
+    "Make": {
+        "build": "Look at every file of a release and write index.json.",
+    },
+    "Check": {
+        "validate": "Check a release; the exit code says whether it may go out.",
+        "rule": "Explain a rule, or list them all.",
+        "schema": "Print the JSON Schema of a document.",
+    },
+    "Ship": {
+        "publish": "Put a validated release where readers find it.",
+    },
+    "Query": {
+        "ls": "List the artifacts of one or many releases.",
+        "show": "Show one release or one artifact.",
+    },
+    "Train": {
+        "train": "Collect activations and train dictionaries.",
+        "demo": "The whole journey on real input, offline.",
+    },
+}
+"""Heading → verb → its one line. Each verb is the command `command` in the file of its name."""
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported one by one, on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every verb."""
+        return [verb for verbs in GROUPS.values() for verb in verbs]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a verb."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command = importlib.import_module(f"saereg.cli.{cmd_name}").command
+        return command if isinstance(command, click.Command) else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the closest verb when there is none of that name."""
+        from saereg.errors import did_you_mean
+
+        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
+            guess = did_you_mean(args[0], self.list_commands(ctx))
+            ctx.fail(f"no such command {args[0]!r}" + (f"; did you mean {guess!r}?" if guess else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs by group, from the literal table: nothing is imported for it."""
+        for heading, verbs in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl(list(verbs.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="saereg")
+def cli() -> None:
+    """Releases of sparse autoencoders, transcoders and crosscoders: made, checked, shipped, queried.
+
+    TARGET is a release folder, hf://org/repo[@revision], or release:artifact_id.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit. Every error on purpose is one line; data goes to stdout, the rest to stderr."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        return int(code or ExitCode.CLEAN)
+    except click.exceptions.Abort:
+        click.echo("stopped", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return int(ExitCode.USAGE)
+    except SaeregError as error:
+        click.echo(f"error: {error}", err=True)
+        return int(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): point stdout elsewhere, so that the exit is silent too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.CLEAN)
+    except OSError as error:
+        click.echo(f"error: {error.filename or 'file'}: {error.strerror or error}", err=True)
+        return int(ExitCode.USAGE)
+    except Exception as error:  # noqa: BLE001 - the last resort: one line for the user, the trace on request
+        if os.environ.get("SAEREG_TRACEBACK"):
+            raise
+        kind = type(error).__name__
+        click.echo(f"internal error: {kind}: {error} (SAEREG_TRACEBACK=1 shows where; please report it)", err=True)
+        return int(ExitCode.INTERNAL)

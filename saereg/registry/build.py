@@ -18,7 +18,7 @@ from saereg.registry.semantics import semantics_of
 from saereg.registry.validators.layout import is_refused
 from saereg.schemas.artifact_config import ArtifactConfig, assumptions, parse_config
 from saereg.schemas.index import GoldenFacts, Index, IndexArtifact, IndexFile, Role, RoundTrip, TensorFacts
-from saereg.schemas.manifest import Artifact, Evaluation, Manifest
+from saereg.schemas.manifest import Artifact, Evaluation, Manifest, TranscoderArtifact
 from saereg.schemas.metrics import DType, Measurement
 
 Progress = Callable[[str, int, int], None]
@@ -128,7 +128,9 @@ class _ArtifactBuild:
         if source is None or self.checkpoints is None or not (self.checkpoints / source.path).is_file():
             return None
         if sha256_of(self.checkpoints / source.path) != source.sha256:
-            raise UsageError(f"{self.checkpoints / source.path} is not the checkpoint that the manifest names")
+            raise UsageError(
+                f"{self.checkpoints / source.path} is not the checkpoint that the manifest names"
+            )
         return compare_with_source(self.weights, self.header, self.checkpoints / source.path, source)
 
     def _metrics(self) -> tuple[Measurement, ...]:
@@ -146,12 +148,13 @@ class _ArtifactBuild:
 
     def _evaluations(self) -> dict[str, Evaluation]:
         """Return the evaluations at this artifact's site, and those that its claims name."""
-        site = getattr(self.claim, "site", None)
+        site, predicts = getattr(self.claim, "site", None), isinstance(self.claim, TranscoderArtifact)
         named = {claim.evaluation for claim in self.claim.claims}
         return {
             name: evaluation
             for name, evaluation in self.manifest.evaluations.items()
-            if name in named or (site is not None and evaluation.site == site)
+            if name in named
+            or (site is not None and evaluation.site == site and (evaluation.target is not None) == predicts)
         }
 
 
@@ -184,10 +187,9 @@ def _role(path: str) -> Role:
         GOLDEN_FILE: "golden",
         SPARSITY_FILE: "sparsity",
         LOG_FILE: "log",
-        **dict.fromkeys(WEIGHTS_FILES.values(), cast(Role, "weights")),
     }
-    if name in roles:
-        return roles[name]
+    if name in roles or name in WEIGHTS_FILES.values():
+        return roles.get(name, "weights")
     if path.startswith("evaluation/"):
         return "evaluation"
     return "card" if name.endswith(".md") else "other"

@@ -19,11 +19,10 @@ MANIFEST_FILE = "manifest.json"
 
 
 @dataclass(frozen=True)
-class Addition:
-    """A dictionary and everything that its manifest entry refers to.
+class References:
+    """Everything that the entry of a dictionary refers to.
 
     Attributes:
-        artifact: the dictionary; one of the same id is replaced.
         base_models: key → base model.
         sites: key → site.
         datasets: key → data set.
@@ -31,7 +30,6 @@ class Addition:
         tokens: which tokens became rows; None for dictionaries of parameters.
     """
 
-    artifact: Artifact
     base_models: Mapping[str, BaseModelRef]
     sites: Mapping[str, Site]
     datasets: Mapping[str, DatasetRef] = field(default_factory=dict)
@@ -39,12 +37,15 @@ class Addition:
     tokens: TokenPolicy | None = None
 
 
-def add_to_manifest(release: Path, addition: Addition, *, info: ReleaseInfo | None = None) -> Manifest:
+def add_to_manifest(
+    release: Path, artifact: Artifact, references: References, *, info: ReleaseInfo | None = None
+) -> Manifest:
     """Create or update manifest.json; processes that do so at the same time wait for each other.
 
     Args:
         release: release folder.
-        addition: what to add.
+        artifact: the dictionary; one of the same id is replaced.
+        references: what its entry refers to.
         info: the release as a whole; needed when there is no manifest yet, ignored when there is one.
 
     Returns:
@@ -56,9 +57,31 @@ def add_to_manifest(release: Path, addition: Addition, *, info: ReleaseInfo | No
     """
     release.mkdir(parents=True, exist_ok=True)
     with _alone(release):
-        manifest = merged(read_or_new(release, info), addition, release / MANIFEST_FILE)
+        manifest = check_references(release, references, info)
+        artifacts = {known.id: known for known in manifest.artifacts} | {artifact.id: artifact}
+        manifest = manifest.model_copy(update={"artifacts": tuple(artifacts.values())})
         write_text_atomically(release / MANIFEST_FILE, manifest.text())
     return manifest
+
+
+def check_references(release: Path, references: References, info: ReleaseInfo | None = None) -> Manifest:
+    """Return the manifest with the references in it, unwritten: whoever trains for hours asks before.
+
+    Raises:
+        UsageError: when the manifest holds something else under one of the keys, or is missing and `info` too.
+        DocumentError: when the manifest that is there cannot be read.
+    """
+    manifest, path = read_or_new(release, info), release / MANIFEST_FILE
+    if manifest.artifacts and references.tokens and manifest.tokens not in (None, references.tokens):
+        raise UsageError(f"{path}: its dictionaries were trained on other tokens; use another release folder")
+    changes = {
+        "base_models": _joined(manifest.base_models, references.base_models, "base model", path),
+        "sites": _joined(manifest.sites, references.sites, "site", path),
+        "datasets": _joined(manifest.datasets, references.datasets, "data set", path),
+        "evaluations": _joined(manifest.evaluations, references.evaluations, "evaluation", path),
+        "tokens": references.tokens or manifest.tokens,
+    }
+    return manifest.model_copy(update=changes)
 
 
 def read_or_new(release: Path, info: ReleaseInfo | None) -> Manifest:
@@ -74,27 +97,6 @@ def read_or_new(release: Path, info: ReleaseInfo | None) -> Manifest:
     if info is None:
         raise UsageError(f"{path} does not exist; to make one, say the release's name, title and license")
     return Manifest(release=info, base_models={}, sites={}, artifacts=())
-
-
-def merged(manifest: Manifest, addition: Addition, path: Path) -> Manifest:
-    """Return a manifest with an addition.
-
-    Raises:
-        UsageError: when the manifest holds something else under one of the keys.
-    """
-    artifacts = {artifact.id: artifact for artifact in manifest.artifacts}
-    artifacts[addition.artifact.id] = addition.artifact
-    if manifest.artifacts and addition.tokens is not None and manifest.tokens not in (None, addition.tokens):
-        raise UsageError(f"{path}: its dictionaries were trained on other tokens; use another release folder")
-    changes = {
-        "base_models": _joined(manifest.base_models, addition.base_models, "base model", path),
-        "sites": _joined(manifest.sites, addition.sites, "site", path),
-        "datasets": _joined(manifest.datasets, addition.datasets, "data set", path),
-        "evaluations": _joined(manifest.evaluations, addition.evaluations, "evaluation", path),
-        "tokens": addition.tokens or manifest.tokens,
-        "artifacts": tuple(artifacts.values()),
-    }
-    return manifest.model_copy(update=changes)
 
 
 def _joined(old: Mapping[str, R], new: Mapping[str, R], kind: str, path: Path) -> dict[str, R]:

@@ -80,7 +80,9 @@ def _check_widths(golden: GoldenVectors, cfg: ArtifactConfig, path: Path) -> Non
     sources = getattr(cfg, "n_sources", None)
     expected = (cfg.d_in,) if sources is None else (sources, cfg.d_in)
     if tuple(golden.x.shape[1:]) != expected:
-        raise WeightsError(path.name, f"rows of shape {tuple(golden.x.shape[1:])}, the dictionary reads {expected}", "x")
+        raise WeightsError(
+            path.name, f"rows of shape {tuple(golden.x.shape[1:])}, the dictionary reads {expected}", "x"
+        )
     highest = int(golden.active.max()) if golden.active.numel() else -1
     if highest >= cfg.d_sae * (sources or 1):
         raise WeightsError(path.name, f"latent {highest} of {cfg.d_sae}", "active")

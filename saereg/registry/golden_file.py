@@ -76,7 +76,9 @@ def tensor_bytes(tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str] | 
     """Return a safetensors file with its metadata in order of keys; the library itself leaves their order to chance."""
     from safetensors.torch import save
 
-    raw = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=dict(metadata or {}) or None)
+    raw: bytes = save(
+        {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=dict(metadata or {}) or None
+    )
     length = struct.unpack("<Q", raw[:8])[0]
     header = json.loads(raw[8 : 8 + length])
     if "__metadata__" in header:

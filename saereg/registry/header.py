@@ -35,7 +35,14 @@ ITEM_BYTES = {
 }
 """safetensors type → bytes per element."""
 
-TORCH_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"}
+TORCH_NAMES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+}
 """safetensors type → torch's (and SAELens') name of it."""
 
 
@@ -83,7 +90,9 @@ def read_header(path: Path) -> Header:
             raise WeightsError(path.name, f"{size} bytes are too few for a safetensors file")
         length = struct.unpack("<Q", start)[0]
         if length > MAX_HEADER or 8 + length > size:
-            problem = f"its header claims {length} bytes, but the file has {size}: truncated, or not safetensors"
+            problem = (
+                f"its header claims {length} bytes, but the file has {size}: truncated, or not safetensors"
+            )
             raise WeightsError(path.name, problem)
         text = file.read(length)
     return parse_header(text, size, path.name)
@@ -138,6 +147,10 @@ def _check_tiling(name: str, tensors: dict[str, TensorEntry], data: int, file_si
             raise WeightsError(name, f"its data {what} (offset {entry.begin}, expected {position})", tensor)
         position = entry.end
     if position > file_size:
-        raise WeightsError(name, f"its tensors end at byte {position}, but the file has {file_size}: truncated")
+        raise WeightsError(
+            name, f"its tensors end at byte {position}, but the file has {file_size}: truncated"
+        )
     if position < file_size:
-        raise WeightsError(name, f"{file_size - position} bytes stand behind the last tensor: oversized or damaged")
+        raise WeightsError(
+            name, f"{file_size - position} bytes stand behind the last tensor: oversized or damaged"
+        )

@@ -24,7 +24,9 @@ def _snapshot(repo: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, library_name="saereg"))
+        return Path(
+            snapshot_download(repo, revision=revision, allow_patterns=patterns, library_name="saereg")
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         first = str(error).strip().splitlines()[0]
         raise PublishError(f"hf://{repo}{'@' + revision if revision else ''}: {first}") from error

@@ -50,7 +50,7 @@ def inspect(path: Path, header: Header) -> Inspection:
     for name, entry in in_order:
         largest[name] = 0.0
         for first, block in row_blocks(path, entry):
-            digest.update(memoryview(block.contiguous().reshape(-1).view(torch.uint8).numpy()))
+            digest.update(block.contiguous().reshape(-1).view(torch.uint8).numpy().data)
             if not block.is_floating_point() or not block.numel():
                 continue
             low, high = (float(v) for v in torch.aminmax(block))  # NaN and infinity propagate

@@ -63,5 +63,7 @@ def load_folder(folder: Path, device: str = "cpu", layout: str | None = None) ->
 
     names = (layout,) if layout else detect(folder)
     if len(names) != 1:
-        raise FormatError(folder, "in several layouts" if names else "in no layout that saereg reads", names or FORMATS)
+        raise FormatError(
+            folder, "in several layouts" if names else "in no layout that saereg reads", names or FORMATS
+        )
     return Dictionary(FORMATS[names[0]].read(folder, device=device))

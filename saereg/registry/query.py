@@ -15,7 +15,15 @@ ALIASES = {"ev": "explained_variance", "step": "model_step"}
 """Short names of fields."""
 
 SMALLER_IS_BETTER = frozenset(
-    {"fvu", "mse_per_row", "mse_per_element", "nmse_uncentred_row", "dead_fraction", "l0", "l0_per_source_mean"}
+    {
+        "fvu",
+        "mse_per_row",
+        "mse_per_element",
+        "nmse_uncentred_row",
+        "dead_fraction",
+        "l0",
+        "l0_per_source_mean",
+    }
 )
 """Metrics of which the smallest value is the best."""
 
@@ -47,7 +55,9 @@ def fields_of(artifact: "ReleaseArtifact") -> dict[str, Any]:
     site = manifest.sites.get(site_key or "")
     model = manifest.base_models.get(site.model) if site else None
     values: dict[str, Any] = dict.fromkeys(FIELDS)
-    values |= {name: getattr(claim, name) for name in ("id", "kind", "architecture", "format", "d_in", "d_sae")}
+    values |= {
+        name: getattr(claim, name) for name in ("id", "kind", "architecture", "format", "d_in", "d_sae")
+    }
     values |= {name: getattr(claim, name) for name in ("seed", "snapshot", "variant", "canonical")}
     values |= claim.sparsity.model_dump()
     values |= {"site": site_key, "tokens": claim.training.tokens, "d_out": claim.d_in}
@@ -56,7 +66,9 @@ def fields_of(artifact: "ReleaseArtifact") -> dict[str, Any]:
     if crosscoder:
         values |= {"axis": crosscoder.axis, "steps": crosscoder.steps, "n_sources": crosscoder.count}
     if site:
-        values |= {name: getattr(site, name) for name in ("layer", "stream", "module", "hook_name", "parameter")}
+        values |= {
+            name: getattr(site, name) for name in ("layer", "stream", "module", "hook_name", "parameter")
+        }
     if model:
         values |= {"model": model.id, "model_step": model.step, "revision": model.revision}
     return values | artifact.metrics
@@ -111,7 +123,9 @@ class Selection:
         name = resolve_field(metric)
         ranked = self.sort(name if name in SMALLER_IS_BETTER else f"-{name}")
         if not ranked.artifacts or ranked[0].fields[name] is None:
-            raise UsageError(f"no artifact of the {len(self)} selected has a measured {name}; run saereg build")
+            raise UsageError(
+                f"no artifact of the {len(self)} selected has a measured {name}; run saereg build"
+            )
         return ranked[0]
 
 
@@ -129,6 +143,40 @@ def _test(condition: str, wanted: Any) -> "Callable[[ReleaseArtifact], bool]":  
             return compare(value, wanted)
         except TypeError:
             kind = type(value).__name__
-            raise UsageError(f"{condition}={wanted!r}: {field} is a {kind}, it cannot be compared so") from None
+            raise UsageError(
+                f"{condition}={wanted!r}: {field} is a {kind}, it cannot be compared so"
+            ) from None
 
     return test
+
+
+_SYMBOLS = {"<=": "le", ">=": "ge", "!=": "ne", "<": "lt", ">": "gt", "=": "eq"}
+"""Symbol in a condition → operator; longer ones are tried first."""
+
+
+def parse_condition(text: str) -> tuple[str, Any]:
+    """Return the (`field__operator`, value) of a condition such as `l0 < 64` or `architecture = topk`.
+
+    Raises:
+        UsageError: when it is no condition.
+        UnknownNameError: when its field does not exist.
+    """
+    for symbol, operator in _SYMBOLS.items():
+        name, found, value = text.partition(symbol)
+        if found:
+            field = resolve_field(name.strip())
+            return (field if operator == "eq" else f"{field}__{operator}"), _value(value.strip().lstrip("="))
+    raise UsageError(f"{text!r} is no condition; write field, one of {' '.join(_SYMBOLS)}, and a value")
+
+
+def _value(text: str) -> Any:  # noqa: ANN401
+    text = text.strip()
+    words: dict[str, Any] = {"true": True, "yes": True, "false": False, "no": False, "none": None, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip("'\"")

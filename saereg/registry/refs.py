@@ -1,9 +1,9 @@
 """References: how a user names a release or one artifact of it.
 
-    path/to/release                      a release folder
-    path/to/release/layer_2/topk_32      the folder of one artifact
-    path/to/release:layer_2/topk_32      one artifact by its id
-    hf://org/repo@revision[:artifact]    on the Hub
+path/to/release                      a release folder
+path/to/release/layer_2/topk_32      the folder of one artifact
+path/to/release:layer_2/topk_32      one artifact by its id
+hf://org/repo@revision[:artifact]    on the Hub
 """
 
 import re
@@ -12,7 +12,9 @@ from pathlib import Path
 
 from saereg.errors import UsageError
 
-_HUB = re.compile(r"^hf://(?P<repo>[^/@:\s]+/[^/@:\s]+)(@(?P<revision>[^:/\s]+))?(/(?P<path>[^:\s]+))?(:(?P<id>\S+))?$")
+_HUB = re.compile(
+    r"^hf://(?P<repo>[^/@:\s]+/[^/@:\s]+)(@(?P<revision>[^:/\s]+))?(/(?P<path>[^:\s]+))?(:(?P<id>\S+))?$"
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ def parse_reference(text: str | Path) -> Reference:
         match = _HUB.match(text)
         if match is None:
             raise UsageError(f"{text!r} is no reference; write hf://org/repo[@revision][:artifact]")
-        return Reference(repo=match["repo"], revision=match["revision"], artifact=match["id"] or match["path"])
+        return Reference(
+            repo=match["repo"], revision=match["revision"], artifact=match["id"] or match["path"]
+        )
     if "://" in text:
         raise UsageError(f"{text!r}: only folders and hf://org/repo can be opened")
     if Path(text).exists() or ":" not in text:

@@ -36,7 +36,8 @@ def decoder_norm(W_dec: "Tensor") -> "Tensor":
 
     Source: SAELens 6.54, `SAE.get_W_dec_norm`.
     """
-    return W_dec.norm(dim=-1).clamp(min=SMALLEST_NORM)
+    norm: Tensor = W_dec.norm(dim=-1)
+    return norm.clamp(min=SMALLEST_NORM)
 
 
 def apply(

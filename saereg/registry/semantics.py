@@ -14,13 +14,9 @@ from saereg.schemas.cfg import (
 from saereg.schemas.cfg_crosscoder import CrosscoderConfig
 from saereg.schemas.semantics import Normalization, Semantics
 
-Activation = Literal[
-    "relu", "topk", "abstopk", "batchtopk", "jumprelu", "gated", "matching_pursuit", "temporal"
-]
+Activation = Literal["relu", "topk", "abstopk", "batchtopk", "jumprelu", "gated", "matching_pursuit", "temporal"]
 Threshold = Literal["none", "per_latent", "scalar"]
-GateQuantity = Literal[
-    "pre_activation", "pre_times_decoder_norm", "pre_times_code_norm", "gate_pre_activation"
-]
+GateQuantity = Literal["pre_activation", "pre_times_decoder_norm", "pre_times_code_norm", "gate_pre_activation"]
 
 ACTIVATIONS: dict[str, Activation] = {
     "standard": "relu",

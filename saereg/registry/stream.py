@@ -81,7 +81,7 @@ class StreamedDictionary:
         return vectors
 
     def _norm(self, block: Tensor) -> Tensor:
-        return decoder_norm(block, self.cfg)
+        return decoder_norm(block.double(), self.cfg)
 
     def _encode(self, x_in: Tensor, vectors: Weights, latents: Latents) -> Tensor:
         if isinstance(self.cfg, CrosscoderConfig):
@@ -103,7 +103,7 @@ class StreamedDictionary:
             if per_source:
                 x_hat += torch.einsum("nkf,fkd->nkd", codes, block.double())
             else:
-                x_hat += (codes @ block.double().flatten(1)).unflatten(-1, W_dec.shape[1:])
+                x_hat += (codes @ block.double().flatten(1)).reshape(-1, *W_dec.shape[1:])
         return x_hat + vectors["b_dec"] if semantics_of(self.cfg).output_bias == "b_dec" else x_hat
 
     def _skip(self, x: Tensor) -> Tensor:
@@ -112,13 +112,8 @@ class StreamedDictionary:
 
 
 def decoder_norms(path: Path, entry: TensorEntry, norm: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return `norm` of every block of decoder rows, joined along the latents; float64."""
-    return torch.cat([norm(block.double()) for _, block in row_blocks(path, entry)], dim=-1)
-
-
-def row_norms(path: Path, entry: TensorEntry) -> Tensor:
-    """Return the L2 norm of each decoder row over everything behind the first axis, (F,), float64."""
-    return decoder_norms(path, entry, lambda block: block.flatten(1).norm(dim=1))
+    """Return `norm` of every block of decoder rows, joined along the latents."""
+    return torch.cat([norm(block) for _, block in row_blocks(path, entry)], dim=-1)
 
 
 def _as_matrix(entry: TensorEntry, columns: int) -> TensorEntry:

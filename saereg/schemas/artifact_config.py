@@ -34,17 +34,18 @@ _MEMBERS = (
     + [Annotated[CrosscoderConfig, Tag("crosscoder")]]
 )
 
-CONFIG: TypeAdapter[ArtifactConfig] = TypeAdapter(
-    Annotated[
-        Union[tuple(_MEMBERS)],  # noqa: UP007
-        Discriminator(
-            _tag,
-            custom_error_type="unknown_architecture",
-            custom_error_message="`architecture` is missing or is none that saereg knows",
-            custom_error_context={"expected_tags": ", ".join(sorted({*INFERENCE, *TRAINING}))},
-        ),
-    ]
-)
+_CONFIG: Any = Annotated[
+    Union[tuple(_MEMBERS)],  # noqa: UP007
+    Discriminator(
+        _tag,
+        custom_error_type="unknown_architecture",
+        custom_error_message="`architecture` is missing or is none that saereg knows",
+        custom_error_context={"expected_tags": ", ".join(sorted({*INFERENCE, *TRAINING}))},
+    ),
+]
+
+CONFIG: TypeAdapter[ArtifactConfig] = TypeAdapter(_CONFIG)
+"""Checks any cfg.json."""
 
 
 def check_config(text: str) -> tuple[ArtifactConfig | None, list[Problem]]:
@@ -72,10 +73,14 @@ def is_training(config: ArtifactConfig) -> bool:
 def assumptions(config: ArtifactConfig) -> tuple[Assumption, ...]:
     """Return the switches that the file left out, with the default that every reader then takes."""
     if isinstance(config, CrosscoderConfig):
-        left_out = [name for name in ("bias_reduction", "gate", "code_norm") if name not in config.model_fields_set]
+        left_out = [
+            name for name in ("bias_reduction", "gate", "code_norm") if name not in config.model_fields_set
+        ]
     else:
         left_out = [name for name in config.SWITCHES if name not in config.model_fields_set]
     return tuple(
-        Assumption(field=name, value=str(getattr(config, name)), because="absent from cfg.json; the layout's default")
+        Assumption(
+            field=name, value=str(getattr(config, name)), because="absent from cfg.json; the layout's default"
+        )
         for name in left_out
     )

@@ -18,6 +18,11 @@ NormalizeActivations = Literal[
 ]
 
 
+TemporalNormalization = Literal[
+    "none", "layer_norm", "constant_norm_rescale", "expected_average_only_in", "constant_scalar_rescale"
+]
+
+
 class TensorSpec(Record):
     """A tensor that a configuration implies."""
 
@@ -230,9 +235,7 @@ class TemporalConfig(SaelensConfig):
 
     architecture: Literal["temporal"]
     """Name of the architecture."""
-    normalize_activations: Literal[  # type: ignore[assignment]
-        "none", "layer_norm", "constant_norm_rescale", "expected_average_only_in", "constant_scalar_rescale"
-    ] = "none"
+    normalize_activations: TemporalNormalization = "none"  # type: ignore[assignment]
     """Input normalization at run time."""
     n_heads: int = Field(default=8, gt=0)
     """Attention heads."""
@@ -266,7 +269,12 @@ class TemporalConfig(SaelensConfig):
         tensors = _without_encoder(tensors) | ({} if self.tied_weights else {"W_enc": tensors["W_enc"]})
         narrow = self.d_sae // self.bottleneck_factor
         for layer in range(self.n_attn_layers):
-            for name, rows in (("k_ctx", narrow), ("q_target", narrow), ("v_ctx", self.d_sae), ("c_proj", self.d_sae)):
+            for name, rows in (
+                ("k_ctx", narrow),
+                ("q_target", narrow),
+                ("v_ctx", self.d_sae),
+                ("c_proj", self.d_sae),
+            ):
                 prefix = f"attn_layers.{layer}.{name}"
                 tensors[f"{prefix}.weight"] = TensorSpec(shape=(rows, self.d_sae))
                 tensors[f"{prefix}.bias"] = TensorSpec(shape=(rows,))
@@ -278,7 +286,7 @@ class TranscoderConfig(SaelensConfig):
 
     architecture: Literal["transcoder"]
     """Name of the architecture."""
-    apply_b_dec_to_input: Literal[False]  # type: ignore[assignment]
+    apply_b_dec_to_input: Literal[False]
     """Always false: b_dec lives in the output space."""
     out_width: int = Field(alias="d_out", gt=0)
     """Width of the output, O. SAELens takes 768 when it is missing; here it must be said."""
@@ -322,7 +330,7 @@ class JumpReluSkipTranscoderConfig(JumpReluTranscoderConfig):
         return super().tensors() | {"W_skip": TensorSpec(shape=(self.d_out, self.d_in))}
 
 
-INFERENCE = {
+INFERENCE: dict[str, type[SaelensConfig]] = {
     "standard": StandardConfig,
     "topk": TopKConfig,
     "abstopk": AbsTopKConfig,

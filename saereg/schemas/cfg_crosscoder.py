@@ -13,6 +13,16 @@ from saereg.schemas.manifest import Sources
 from saereg.schemas.metrics import DType
 
 
+Axis = Literal["source", "d_in", "d_sae"]
+
+CANONICAL_AXES: dict[str, tuple[Axis, ...]] = {
+    "W_enc": ("source", "d_in", "d_sae"),
+    "W_dec": ("d_sae", "source", "d_in"),
+    "b_dec": ("source", "d_in"),
+}
+"""Tensor → meaning of each of its axes, in the one order that is written."""
+
+
 class ActivationInput(Record):
     """Rows are activations: one token, seen by every source."""
 
@@ -57,13 +67,7 @@ class CrosscoderConfig(Document):
     """Number of latents, F."""
     dtype: DType
     """Type of the weights."""
-    axes: dict[str, tuple[Literal["source", "d_in", "d_sae"], ...]] = Field(
-        default_factory=lambda: {
-            "W_enc": ("source", "d_in", "d_sae"),
-            "W_dec": ("d_sae", "source", "d_in"),
-            "b_dec": ("source", "d_in"),
-        }
-    )
+    axes: dict[str, tuple[Axis, ...]] = Field(default_factory=lambda: dict(CANONICAL_AXES))
     """Meaning of each axis. Only the canonical order is written; it stands here so that no reader has to guess."""
     bias_reduction: Literal["shared", "sum_over_sources"] = "shared"
     """`shared`: b_enc is (F,). `sum_over_sources`: b_enc is (K, F) and summed."""
@@ -87,7 +91,7 @@ class CrosscoderConfig(Document):
             raise ValueError("gate 'per_source' and code_norm 'per_source_norm' go together")
         if self.gate == "per_source" and self.architecture != "jumprelu":
             raise ValueError("gate 'per_source' is defined for architecture 'jumprelu'")
-        if self.axes != CrosscoderConfig.model_fields["axes"].get_default(call_default_factory=True):
+        if self.axes != CANONICAL_AXES:
             raise ValueError("`axes` must be in canonical order; convert the file first")
         return self
 
@@ -123,5 +127,3 @@ class CrosscoderConfig(Document):
         if self.statistics.preprocess in ("scale", "center_scale"):
             tensors["input_scale"] = TensorSpec(shape=(n,), dtype="float32")
         return tensors
-
-

@@ -73,8 +73,8 @@ class JumpReluTrainingConfig(JumpReluConfig):
 class _TopKTraining(SaelensConfig):
     decoder_init_norm: float | None
     """Norm that decoder rows were initialized to."""
-    k: float = Field(gt=0)
-    """Active latents per row (average, for BatchTopK)."""
+    k: int = Field(gt=0)
+    """Active latents per row."""
     use_sparse_activations: bool = False
     """Whether training used sparse tensors."""
     aux_loss_coefficient: float = 1.0
@@ -102,6 +102,8 @@ class BatchTopKTrainingConfig(_TopKTraining):
 
     architecture: Literal["batchtopk"]
     """Name of the architecture."""
+    k: float = Field(gt=0)  # type: ignore[assignment]
+    """Active latents per row, on average over a batch."""
     topk_threshold_lr: float = 0.01
     """Rate of the running threshold."""
 
@@ -128,7 +130,7 @@ class MatchingPursuitTrainingConfig(MatchingPursuitConfig):
     """Norm that decoder rows were initialized to."""
 
 
-TRAINING = {
+TRAINING: dict[str, type[SaelensConfig]] = {
     "standard": StandardTrainingConfig,
     "gated": GatedTrainingConfig,
     "jumprelu": JumpReluTrainingConfig,

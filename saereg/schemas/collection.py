@@ -1,4 +1,4 @@
-"""collection.json: what `saereg train collect` keeps beside its activation shards. A working file, no part of a release."""
+"""collection.json: what `saereg train collect` keeps beside its shards. A working file, no part of a release."""
 
 from typing import Literal
 

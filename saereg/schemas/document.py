@@ -130,7 +130,9 @@ def _too_long(value: jsontext.JsonValue) -> Problem | None:
     """Refuse runaway inventories before each of their entries is checked: a million errors help nobody."""
     for key, entries in value.items() if isinstance(value, dict) else ():
         if isinstance(entries, list) and len(entries) > MAX_ENTRIES:
-            sentence = f"{len(entries)} entries in {key!r}; {MAX_ENTRIES} is the most in one release, split it"
+            sentence = (
+                f"{len(entries)} entries in {key!r}; {MAX_ENTRIES} is the most in one release, split it"
+            )
             return Problem("value", f"/{key}", sentence, None, f"at most {MAX_ENTRIES}", str(len(entries)))
     return None
 
@@ -139,7 +141,9 @@ _PROBE = 200
 
 
 def _is_long(value: jsontext.JsonValue) -> bool:
-    return isinstance(value, dict) and any(isinstance(v, list) and len(v) > 5 * _PROBE for v in value.values())
+    return isinstance(value, dict) and any(
+        isinstance(v, list) and len(v) > 5 * _PROBE for v in value.values()
+    )
 
 
 def _beginning(value: jsontext.JsonValue) -> str:
@@ -194,7 +198,9 @@ def _untagged(where: str, detail: dict[str, Any], text: str) -> Problem:
     value = detail["input"].get(key) if isinstance(detail["input"], dict) else None
     pointer, line = f"{where}/{key}", jsontext.line_of(text, f"{where}/{key}")
     if value is None:
-        return Problem("missing", pointer, f"the required key {key!r} is missing", line, ", ".join(known), "nothing")
+        return Problem(
+            "missing", pointer, f"the required key {key!r} is missing", line, ", ".join(known), "nothing"
+        )
     guess = did_you_mean(str(value), known)
     sentence = f"unknown {key} {value!r}" + (f", did you mean {guess!r}?" if guess else "")
     return Problem("value", pointer, sentence, line, ", ".join(known), str(value))
@@ -227,11 +233,12 @@ def _walk(annotation: Any, location: tuple[Any, ...]) -> tuple[list[str | int], 
 
 def _plain(annotation: Any) -> Any:  # noqa: ANN401
     while True:
-        if isinstance(annotation, getattr(typing, 'TypeAliasType', ())):
-            annotation = annotation.__value__
-        elif get_origin(annotation) is Annotated:
+        if get_origin(annotation) is Annotated:
             inner, *metadata = get_args(annotation)
-            if any(isinstance(m, Discriminator) for m in metadata) or get_origin(inner) in (Union, types.UnionType):
+            if any(isinstance(m, Discriminator) for m in metadata) or get_origin(inner) in (
+                Union,
+                types.UnionType,
+            ):
                 return inner
             annotation = inner
         else:

@@ -54,7 +54,7 @@ class Measurement(Record):
 
     metric: MetricId
     """Definition of the number."""
-    value: float | None
+    value: float | None = None
     """The value, or null when it is not defined on this data."""
     reason: str | None = None
     """Why the value is null."""

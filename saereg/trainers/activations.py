@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from saereg.errors import UnknownNameError, UsageError
 from saereg.registry.blocks import read_span
-from saereg.registry.header import TensorEntry, read_header
+from saereg.registry.header import ITEM_BYTES, TensorEntry, read_header
 from saereg.schemas.collection import Collection, Shard
-from saereg.trainers.shards import TENSOR
+from saereg.trainers.shards import COLLECTION_FILE, TENSOR
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-COLLECTION_FILE = "collection.json"
 BUFFER_BYTES = 2**30
 """Bytes of activations held in memory for shuffling; a smaller collection is shuffled as a whole."""
 
@@ -115,7 +114,7 @@ class Activations:
         """Yield everything, or buffers filled with random slices, pass after pass."""
         import torch
 
-        row_bytes = self._parts[0].entry.shape[1] * self._item_bytes
+        row_bytes = self.width * ITEM_BYTES[self._parts[0].entry.dtype]
         if rows * row_bytes <= buffer_bytes:
             everything = self.read(0, rows)
             while True:
@@ -127,10 +126,6 @@ class Activations:
             for begin in range(0, len(order), together):
                 chosen = order[begin : begin + together]
                 yield torch.cat([self.read(first, min(rows, first + SLICE_ROWS)) for first in chosen])
-
-    @property
-    def _item_bytes(self) -> int:
-        return 2 if self._parts[0].entry.dtype == "F16" else 4
 
 
 def _entry(folder: Path, shard: Shard, width: int) -> TensorEntry:

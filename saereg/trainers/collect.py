@@ -8,25 +8,21 @@ from typing import TYPE_CHECKING, Literal
 
 from saereg.errors import UsageError
 from saereg.registry.atomic import write_text_atomically
-from saereg.registry.digest import sha256_of
-from saereg.schemas.collection import CollectedSite, Collection, Cursor, Shard
+from saereg.schemas.collection import CollectedSite, Collection, Cursor
 from saereg.schemas.site import DatasetRef
 from saereg.trainers.corpus import Corpus
 from saereg.trainers.hooks import capture
 from saereg.trainers.model import LoadedModel, ModelSource, load_model
 from saereg.trainers.packing import Batch, Framing, batches, framing
-from saereg.trainers.shards import ShardBuffer
+from saereg.trainers.resume import resumed
+from saereg.trainers.shards import COLLECTION_FILE, ShardBuffer
 from saereg.trainers.sites import ResolvedSite, describe, probe, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-COLLECTION_FILE = "collection.json"
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
-
-PROGRESSING = ("rows", "cursor")
-"""Fields of a collection that change while it grows; all others are its configuration."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,12 @@ class _Run:
 
 def _prepare(config: CollectConfig, dataset: DatasetRef) -> _Run:
     source = ModelSource(
-        config.model, config.revision, config.model_name, config.model_license, config.model_dtype, config.device
+        config.model,
+        config.revision,
+        config.model_name,
+        config.model_license,
+        config.model_dtype,
+        config.device,
     )
     loaded = load_model(source)
     frame = framing(loaded, config.context_size, bos=config.bos)
@@ -131,57 +132,7 @@ def _prepare(config: CollectConfig, dataset: DatasetRef) -> _Run:
         cursor=Cursor(),
         tool={name: metadata.version(name) for name in ("saereg", "torch", "transformers")},
     )
-    return _Run(loaded, sites, frame, _resumed(fresh, Path(config.out)), widths)
-
-
-def _resumed(fresh: Collection, out: Path) -> Collection:
-    """Return the collection that stands in the folder, if it is one of the same configuration, else the fresh one.
-
-    Raises:
-        UsageError: when it is another one, or its shards are damaged.
-    """
-    path = out / COLLECTION_FILE
-    if not path.exists():
-        return fresh
-    found = Collection.read(path)
-    if differing := _differences(found, fresh):
-        raise UsageError(f"{path} is of another configuration: {differing}; collect into a new folder")
-    for site in found.sites.values():
-        for shard in site.shards:
-            _check_shard(out / shard.path, shard)
-    return found
-
-
-def _check_shard(path: Path, shard: Shard) -> None:
-    if not path.is_file() or sha256_of(path) != shard.sha256:
-        raise UsageError(f"{path} is missing or damaged; collect into a new folder")
-
-
-def _differences(found: Collection, wanted: Collection) -> str | None:
-    """Return the first field in which two configurations differ, with both values."""
-    left, right = _configuration(found), _configuration(wanted)
-    for name in sorted({*left, *right}):
-        if left.get(name) != right.get(name):
-            return f"{name} is {left.get(name)} there and {right.get(name)} here"
-    return None
-
-
-def _configuration(collection: Collection) -> dict[str, object]:
-    """Return the configuration, flat: `model.id` → value."""
-    plain = collection.model_dump(mode="json", exclude=set(PROGRESSING))
-    plain["dataset"] = plain["dataset"]["id"]
-    for site in plain["sites"].values():
-        del site["shards"]
-    flat: dict[str, object] = {"sites": sorted(plain["sites"])}
-    todo = [("", plain)]
-    while todo:
-        prefix, value = todo.pop()
-        for key, entry in value.items():
-            if isinstance(entry, dict):
-                todo.append((f"{prefix}{key}.", entry))
-            else:
-                flat[f"{prefix}{key}"] = entry
-    return flat
+    return _Run(loaded, sites, frame, resumed(fresh, Path(config.out)), widths)
 
 
 class _Collector:

@@ -34,7 +34,7 @@ def prose() -> Iterator[str]:
         if text := _docstrings(path):
             yield text
     for distribution in _distributions():
-        if text := str(distribution.metadata.get_payload() or ""):
+        if text := str(distribution.metadata.json.get("description", "")):
             yield text
 
 

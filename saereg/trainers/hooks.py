@@ -33,7 +33,7 @@ def capture(model: Any, modules: Iterable[str], inputs: Mapping[str, "Tensor"]) 
 def run_with_capture(
     model: Any,  # noqa: ANN401
     modules: Iterable[str],
-    inputs: Mapping[str, "Tensor"],
+    inputs: Mapping[str, "Tensor | bool"],
     *,
     stop: bool = False,
 ) -> tuple[dict[str, "Tensor"], Any]:

@@ -12,6 +12,7 @@ from saereg.schemas.collection import Shard
 if TYPE_CHECKING:
     from torch import Tensor
 
+COLLECTION_FILE = "collection.json"
 TENSOR = "x"
 """Name of the tensor in a shard, shape (rows, d_in)."""
 
@@ -79,8 +80,11 @@ def write_rows(path: Path, rows: "Tensor") -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.touch()
+    mode = temporary.stat().st_mode  # safetensors makes files that only their owner can read
     try:
         save_file({TENSOR: rows.contiguous()}, temporary)
+        temporary.chmod(mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -115,7 +115,7 @@ def _parents(path: str) -> Iterable[str]:
 def _stream_of(rest: str) -> Stream:
     for stream in ("attention", "mlp"):
         if any(rest == name or rest.startswith(f"{name}.") for name in CHILDREN[stream]):
-            return stream  # type: ignore[return-value]
+            return stream
     return "residual"
 
 
@@ -142,7 +142,7 @@ def probe(loaded: LoadedModel, sites: Iterable[ResolvedSite]) -> Probe:
     inputs = {"input_ids": torch.tensor([ids], device=loaded.device)}
     layers = _layer_paths(loaded)
     wanted = [*layers, *(site.module for site in sites), *_parts(loaded, sites)]
-    outputs, output = run_with_capture(loaded.model, wanted, inputs | {"output_hidden_states": True})
+    outputs, output = run_with_capture(loaded.model, wanted, {**inputs, "output_hidden_states": True})
     states = tuple(output.hidden_states or ())
     last = outputs[layers[-1]] if layers else None
     return Probe(outputs, states, last is not None and bool(states) and not torch.equal(states[-1], last))

@@ -23,7 +23,7 @@ class Format:
         name: as in the manifest.
         detect: folder → whether its configuration and its tensor names are those of this layout.
         read: (folder, device) → checkpoint, checked.
-        write: (checkpoint, folder) → None; a reader of the folder sees the old files or the new ones.
+        write: (checkpoint, folder) → None; no file is ever half written, and cfg.json comes last.
     """
 
     name: str

@@ -46,9 +46,7 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
     """
     cfg = _require_saelens(checkpoint, folder)
     if cfg.metadata.sae_lens_version is None:
-        problem = (
-            "`metadata.sae_lens_version` is not set, and without it SAELens drops all metadata on loading"
-        )
+        problem = "`metadata.sae_lens_version` is not set, so SAELens would drop all metadata on loading"
         raise FormatError(folder / CONFIG_FILE, f"{problem}; set it to the version that made the weights")
     write_folder(checkpoint, folder, WEIGHTS_FILE, metadata=None)
 

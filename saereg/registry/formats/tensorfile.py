@@ -50,9 +50,7 @@ def read_folder(folder: Path, weights_file: str, device: str) -> Checkpoint:
     require_torch("reading weights")
     for name in (CONFIG_FILE, weights_file):
         if not (folder / name).is_file():
-            raise FormatError(
-                folder, f"{name} is missing; this layout needs {CONFIG_FILE} and {weights_file}"
-            )
+            raise FormatError(folder, f"{name} is missing; this layout needs {CONFIG_FILE} and {weights_file}")
     path = folder / weights_file
     cfg = _config(folder / CONFIG_FILE)
     header = read_header(path)
@@ -77,15 +75,11 @@ def _check_header(empty: Checkpoint, header: Header) -> None:
     replace(empty, weights=shapes).check()
     for name, entry in header.tensors.items():
         if entry.torch_dtype not in FLOATS:
-            problem = (
-                f"stored as {entry.dtype}, expected one of {', '.join(FLOATS)}; convert it and write it again"
-            )
-            raise WeightsError(empty.source, problem, name)
+            problem = f"stored as {entry.torch_dtype}, expected one of {', '.join(FLOATS)}"
+            raise WeightsError(empty.source, f"{problem}; convert it and write it again", name)
 
 
-def write_folder(
-    checkpoint: Checkpoint, folder: Path, weights_file: str, metadata: dict[str, str] | None
-) -> None:
+def write_folder(checkpoint: Checkpoint, folder: Path, weights_file: str, metadata: dict[str, str] | None) -> None:
     """Write the weights and then cfg.json, each under a temporary name that is renamed when it is complete.
 
     Tensors are written from the CPU, contiguous, each in storage of its own.

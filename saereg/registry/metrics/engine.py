@@ -73,7 +73,9 @@ def moments(
     return total
 
 
-def measure(dictionary: "Dictionary", path: Path, name: str, evaluation: Evaluation) -> tuple[Measurement, ...]:
+def measure(
+    dictionary: "Dictionary", path: Path, name: str, evaluation: Evaluation
+) -> tuple[Measurement, ...]:
     """Return every metric of a dictionary on one evaluation, with all that is needed to repeat it."""
     sums = moments(dictionary, path, evaluation)
     definitions = DEFINITIONS | (PER_SOURCE if sums.per_source else {})

@@ -75,8 +75,11 @@ def moments_of(x: Tensor, x_hat: Tensor, f: Tensor, first_row: int = 0) -> Momen
         first_row: position of the batch in the data, for messages.
 
     Raises:
-        WeightsError: when x or x̂ is not finite, naming the first such row.
+        WeightsError: when x or x̂ is not finite, naming the first such row, or their shapes differ.
     """
+    if x.shape != x_hat.shape:
+        problem = f"targets of shape {tuple(x.shape[1:])}, but reconstructions are {tuple(x_hat.shape[1:])}"
+        raise WeightsError("evaluation", f"{problem}; a transcoder's evaluation needs `target`")
     sources = x.shape[1] if x.dim() == 3 else 1
     x64, error = x.flatten(1).double(), (x_hat.flatten(1).double() - x.flatten(1).double())
     _require_finite(x64, "input", first_row)

@@ -12,10 +12,18 @@ from saereg.schemas.index import IndexFile
 from saereg.schemas.names import path_problem
 from saereg.schemas.report import Finding
 
-PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".bin", ".dill", ".npy", ".npz"})
+PICKLE_SUFFIXES = frozenset(
+    {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".bin", ".dill", ".npy", ".npz"}
+)
 """Suffixes of formats that are, or can hold, pickles."""
 
-TRAINING_NAMES = ("trainer_state", "optimizer", "lr_scheduler", "activation_scaler", "activations_store_state")
+TRAINING_NAMES = (
+    "trainer_state",
+    "optimizer",
+    "lr_scheduler",
+    "activation_scaler",
+    "activations_store_state",
+)
 """Beginnings of the names under which trainers keep their own state."""
 
 SMALL = 1024 * 1024
@@ -36,7 +44,9 @@ def index_present(release: ReleaseSubject) -> Iterator[Finding]:
         expected, found = release.index.manifest_sha256, sha256_text(release.manifest_text)
         if expected != found:
             message = "the manifest has changed since the index was built"
-            yield finding("SR012", message, path=INDEX_FILE, pointer="/manifest_sha256", expected=expected, found=found)
+            yield finding(
+                "SR012", message, path=INDEX_FILE, pointer="/manifest_sha256", expected=expected, found=found
+            )
 
 
 def same_artifacts(release: ReleaseSubject) -> Iterator[Finding]:
@@ -58,7 +68,9 @@ def indexed_files(release: ReleaseSubject) -> Iterator[Finding]:
     for file, artifact in indexed:
         entry, path = release.files.get(file.path), file.path
         if entry is None:
-            yield finding("SR002", f"{path} is in the index but not in the release", path=path, artifact=artifact)
+            yield finding(
+                "SR002", f"{path} is in the index but not in the release", path=path, artifact=artifact
+            )
         elif entry.size != file.size:
             message = f"{path} has {entry.size} bytes, the index says {file.size}"
             sizes = {"expected": str(file.size), "found": str(entry.size)}
@@ -115,7 +127,9 @@ def links_and_specials(release: ReleaseSubject) -> Iterator[Finding]:
     """SR010 and SR013: nothing but regular files, and links that stay inside."""
     for entry in release.entries:
         if entry.kind == "escape":
-            yield finding("SR010", f"{entry.path} is a link that leads out of the release, or nowhere", path=entry.path)
+            yield finding(
+                "SR010", f"{entry.path} is a link that leads out of the release, or nowhere", path=entry.path
+            )
         elif entry.kind == "special":
             yield finding("SR013", f"{entry.path} is no regular file", path=entry.path)
 
@@ -148,7 +162,15 @@ def _is_pickle(path: str) -> bool:
 
 
 def _is_known(path: str) -> bool:
-    return PurePosixPath(path).suffix.lower() in {".safetensors", ".json", ".md", ".log", ".txt", ".yaml", ".yml"}
+    return PurePosixPath(path).suffix.lower() in {
+        ".safetensors",
+        ".json",
+        ".md",
+        ".log",
+        ".txt",
+        ".yaml",
+        ".yml",
+    }
 
 
 def is_refused(path: str) -> bool:

@@ -100,13 +100,20 @@ class _Run:
         for artifact in self.subject.artifacts:
             source = artifact.claim.source_checkpoint
             if source is not None and (folder is None or not (folder / source.path).is_file()):
-                reason = f"the source checkpoint {source.path} is not at hand; name its folder with --checkpoints"
+                reason = (
+                    f"the source checkpoint {source.path} is not at hand; name its folder with --checkpoints"
+                )
                 self.skipped.append(Skipped(check="source_agrees", artifact=artifact.claim.id, reason=reason))
 
     def _summarize(self) -> Report:
         unique = {f.model_dump_json(): f for f in self.findings}.values()
-        ordered = sorted(unique, key=lambda f: (f.path or "", f.line or 0, f.code, f.artifact or "", f.message))
-        counts = {severity: sum(f.severity == severity for f in ordered) for severity in ("error", "warning", "note")}
+        ordered = sorted(
+            unique, key=lambda f: (f.path or "", f.line or 0, f.code, f.artifact or "", f.message)
+        )
+        counts = {
+            severity: sum(f.severity == severity for f in ordered)
+            for severity in ("error", "warning", "note")
+        }
         return Report(
             release=self.subject.name,
             level=self.level,

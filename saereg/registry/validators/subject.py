@@ -25,7 +25,13 @@ MAX_CONFIG_BYTES = 4 * 1024 * 1024
 
 ORIGIN = {"tool": "saereg", "version": __version__, "schema": SCHEMA_VERSION}
 
-CODES = {"syntax": "SR100", "missing": "SR101", "value": "SR102", "unknown_key": "SR103", "unsafe_path": "SR004"}
+CODES = {
+    "syntax": "SR100",
+    "missing": "SR101",
+    "value": "SR102",
+    "unknown_key": "SR103",
+    "unsafe_path": "SR004",
+}
 """Kind of document problem → rule."""
 
 
@@ -146,7 +152,9 @@ class ReleaseSubject:
         """Its artifacts, in the manifest's order."""
         evidence = {entry.id: entry for entry in self.index.artifacts} if self.index else {}
         claims = self.manifest.artifacts if self.manifest else ()
-        return tuple(ArtifactSubject(self, i, claim, evidence.get(claim.id)) for i, claim in enumerate(claims))
+        return tuple(
+            ArtifactSubject(self, i, claim, evidence.get(claim.id)) for i, claim in enumerate(claims)
+        )
 
     def line(self, pointer: str) -> int | None:
         """Return the line of a pointer in the manifest."""

@@ -25,9 +25,13 @@ def architecture_matches(artifact: ArtifactSubject) -> Iterator[Finding]:
     extra = found - set(expected)
     if not missing and not extra:
         return
-    others = [name for name in _with_tensors(found) if name != config.architecture] if missing or extra else []
+    others = (
+        [name for name in _with_tensors(found) if name != config.architecture] if missing or extra else []
+    )
     if others:
-        message = f"architecture is {config.architecture!r}, but the tensors are those of {' or '.join(others)}"
+        message = (
+            f"architecture is {config.architecture!r}, but the tensors are those of {' or '.join(others)}"
+        )
         yield artifact.config_finding("SR211", message, "/architecture", expected=", ".join(others))
         return
     for name in sorted(missing):
@@ -42,8 +46,8 @@ def architecture_matches(artifact: ArtifactSubject) -> Iterator[Finding]:
 def _with_tensors(found: set[str]) -> list[str]:
     """Return the SAELens architectures whose tensor names are exactly these (temporal is too varied to name)."""
     names = {
-        name: set(cls.model_construct(d_in=1, d_sae=1, out_width=1).tensors())
-        for name, cls in INFERENCE.items()
+        name: set(model.model_construct(None, **{"d_in": 1, "d_sae": 1, "out_width": 1}).tensors())
+        for name, model in INFERENCE.items()
         if name != "temporal"
     }
     return sorted(name for name, tensors in names.items() if tensors == found)
@@ -53,7 +57,9 @@ def shapes_match(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR201: every tensor has the shape that the configuration implies."""
     for name, spec, entry in _pairs(artifact):
         if entry.shape != spec.shape:
-            transposed = " (transposed?)" if entry.shape == spec.shape[::-1] and entry.shape != spec.shape else ""
+            transposed = (
+                " (transposed?)" if entry.shape == spec.shape[::-1] and entry.shape != spec.shape else ""
+            )
             message = f"{name} has shape {entry.shape}, the configuration implies {spec.shape}{transposed}"
             yield artifact.finding(
                 "SR201", message, path=artifact.weights_path, expected=str(spec.shape), found=str(entry.shape)
@@ -86,10 +92,10 @@ def k_in_range(artifact: ArtifactSubject) -> Iterator[Finding]:
     k = getattr(artifact.config, "k", None) or getattr(artifact.config, "kval_topk", None)
     if artifact.config is not None and k is not None and k > artifact.config.d_sae:
         message = f"k = {k:g}, but there are only {artifact.config.d_sae} latents"
-        yield artifact.config_finding("SR212", message, "/k", expected=f"at most {artifact.config.d_sae}", found=f"{k:g}")
+        yield artifact.config_finding(
+            "SR212", message, "/k", expected=f"at most {artifact.config.d_sae}", found=f"{k:g}"
+        )
 
 
 def _text(spec: TensorSpec) -> str:
     return f"{spec.dtype or 'any float'} {spec.shape}"
-
-

@@ -75,7 +75,9 @@ def _golden_hint(artifact: ArtifactSubject) -> str | None:
     if config is None or isinstance(config, CrosscoderConfig):
         return None
     other = "false" if config.apply_b_dec_to_input else "true"
-    return f"try the switches of cfg.json: apply_b_dec_to_input {other}, normalize_activations, threshold units"
+    return (
+        f"try the switches of cfg.json: apply_b_dec_to_input {other}, normalize_activations, threshold units"
+    )
 
 
 def source_agrees(artifact: ArtifactSubject) -> Iterator[Finding]:
@@ -99,7 +101,7 @@ def source_agrees(artifact: ArtifactSubject) -> Iterator[Finding]:
     except WeightsError as error:
         yield artifact.claim_finding("SR422", str(error), "/source_checkpoint")
         return
-    for name, what in disagreements(compared, inspect(weights, header).largest).items():
+    for name, what in disagreements(compared, source, inspect(weights, header).largest).items():
         message = f"{name} is not {source.tensors[name].key} of {source.path}: {what}"
         difference = f"{compared.tensors[name].max_abs_diff:.3g}"
         yield artifact.finding("SR422", message, path=artifact.weights_path, expected="0.0", found=difference)

@@ -1,0 +1,20 @@
+"""What several verbs share in reading their arguments."""
+
+from pathlib import Path
+
+from saereg.errors import UsageError
+from saereg.registry.refs import parse_reference
+
+
+def local_folder(target: str) -> Path:
+    """Return the folder that a target names.
+
+    Raises:
+        UsageError: when it names something on the Hub, or a single artifact.
+    """
+    reference = parse_reference(target)
+    if reference.folder is None:
+        raise UsageError(f"{target}: this command works on a local folder; download the release first")
+    if reference.artifact is not None:
+        raise UsageError(f"{target}: this command works on a whole release; name its folder, {reference.folder}")
+    return reference.folder

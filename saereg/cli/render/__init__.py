@@ -1,0 +1,1 @@
+"""Values as text: reports, tables, sizes. No logic but layout."""

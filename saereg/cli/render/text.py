@@ -1,0 +1,52 @@
+"""Small words and tables."""
+
+from collections.abc import Sequence
+
+import click
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 error`, `2 errors`."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def shorten(text: str, width: int) -> str:
+    """Return a text of at most `width` characters, its end cut off visibly."""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people, in powers of 1000."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def number(value: object) -> str:
+    """Return a value as it stands in a table; an absent one is a dash, never a zero."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table with aligned columns; numbers stand right."""
+    columns = [list(column) for column in zip(head, *rows, strict=True)]
+    widths = [max(len(cell) for cell in column) for column in columns]
+    right = [all(cell.strip("–").replace(".", "").replace("-", "").isdigit() or cell in ("", "–") for cell in c[1:]) for c in columns]
+    lines = []
+    for line, row in enumerate([head, *rows]):
+        cells = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]
+        text = "  ".join(cells).rstrip()
+        lines.append(click.style(text, bold=True) if line == 0 else text)
+    return "\n".join(lines)
+
+
+def next_step(command: str) -> None:
+    """Name the next command on stderr."""
+    click.echo(f"next: {command}", err=True)

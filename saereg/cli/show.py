@@ -1,0 +1,109 @@
+"""`saereg show`."""
+
+import json
+
+import click
+
+from saereg.cli.render.text import next_step, number, plural, size, table
+from saereg.errors import UsageError
+from saereg.registry.refs import parse_reference
+from saereg.registry.release import Release, ReleaseArtifact, open_artifact, open_release
+from saereg.schemas.index import IndexArtifact
+
+
+@click.command()
+@click.argument("target")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def command(target: str, form: str) -> None:
+    """Show one release, or one artifact (release:artifact_id or its folder): claims, evidence, semantics."""
+    release = _release(target)
+    if release is not None:
+        click.echo(release.manifest.text() if form == "json" else _release_text(release), nl=False)
+        next_step(f"saereg ls {target}")
+        return
+    artifact = open_artifact(target)
+    click.echo(json.dumps(_artifact_json(artifact), indent=2) + "\n" if form == "json" else _artifact_text(artifact), nl=False)
+    next_step(f"""python -c "import saereg; print(saereg.load('{target}'))\"""")
+
+
+def _release(target: str) -> Release | None:
+    """Return the release that a target names, or None when it names one artifact."""
+    reference = parse_reference(target)
+    if reference.artifact is not None:
+        return None
+    try:
+        if reference.folder is not None and not (reference.folder / "manifest.json").is_file():
+            open_artifact(target)
+            return None
+    except UsageError:
+        pass
+    return open_release(target)
+
+
+def _release_text(release: Release) -> str:
+    info, manifest = release.manifest.release, release.manifest
+    models = ", ".join(f"{m.id}{'@' + m.revision[:8] if m.revision else ''}" for m in manifest.base_models.values())
+    rows = [
+        ("title", info.title),
+        ("licence", info.license),
+        ("authors", ", ".join(info.authors) or "–"),
+        ("base models", models or "–"),
+        ("data sets", ", ".join(d.id for d in manifest.datasets.values()) or "–"),
+        ("artifacts", str(len(release))),
+        ("sites", ", ".join(manifest.sites)),
+        ("evaluations", ", ".join(f"{n} ({e.rows} rows)" for n, e in manifest.evaluations.items()) or "–"),
+    ]
+    if release.index:
+        files = release.index.all_files()
+        rows.append(("files", f"{plural(len(files), 'file')}, {size(sum(f.size for f in files))}"))
+    else:
+        rows.append(("evidence", "none yet: saereg build"))
+    return f"{info.name} {info.version}\n" + _rows(rows)
+
+
+def _artifact_text(artifact: ReleaseArtifact) -> str:
+    fields = {name: value for name, value in artifact.fields.items() if value not in (None, (), False)}
+    skip = set(artifact.metrics) | {"id"}
+    text = f"{artifact.id}\n" + _rows([(name, number(value)) for name, value in fields.items() if name not in skip])
+    return text + (_evidence_text(artifact, artifact.evidence) if artifact.evidence else "no evidence: saereg build\n")
+
+
+def _evidence_text(artifact: ReleaseArtifact, evidence: IndexArtifact) -> str:
+    switches = evidence.semantics.model_dump(mode="json", exclude_none=True)
+    switches |= {f"normalization.{k}": v for k, v in switches.pop("normalization").items()}
+    parts = ["\nsemantics\n" + _rows([(name, number(value)) for name, value in switches.items()])]
+    if evidence.assumptions:
+        rows = [(a.field, f"{a.value} ({a.because})") for a in evidence.assumptions]
+        parts.append("\nassumptions\n" + _rows(rows))
+    if evidence.metrics:
+        rows3 = [[m.metric, number(m.value), m.evaluation, str(m.rows)] for m in evidence.metrics]
+        parts.append("\nmeasured\n" + table(["metric", "value", "evaluation", "rows"], rows3) + "\n")
+    if artifact.claim.claims:
+        rows4 = [
+            [artifact.claim.claims[v.claim].metric, number(artifact.claim.claims[v.claim].value), v.verdict, v.why or ""]
+            for v in evidence.verdicts
+        ]
+        parts.append("\nclaimed\n" + table(["metric", "value", "verdict", "why"], rows4) + "\n")
+    return "".join(parts) + _proof_text(evidence)
+
+
+def _proof_text(evidence: IndexArtifact) -> str:
+    rows: list[tuple[str, str]] = []
+    if evidence.round_trip:
+        tensors = evidence.round_trip.tensors
+        exact, worst = sum(t.bitwise for t in tensors.values()), max(t.max_abs_diff for t in tensors.values())
+        rows.append(("round trip", f"{exact} of {len(tensors)} tensors moved bitwise, max_abs_diff {worst:g}"))
+    if evidence.golden:
+        replays = "; ".join(f"{r.reader}: error {r.max_rel_error:.2g}" for r in evidence.golden.replayed)
+        rows.append(("golden vectors", f"{evidence.golden.rows} rows by {evidence.golden.made_by}; {replays}"))
+    return "\nproof\n" + _rows(rows) if rows else ""
+
+
+def _artifact_json(artifact: ReleaseArtifact) -> dict[str, object]:
+    evidence = artifact.evidence.model_dump(mode="json") if artifact.evidence else None
+    return {"claim": artifact.claim.model_dump(mode="json"), "evidence": evidence, "fields": artifact.fields}
+
+
+def _rows(rows: list[tuple[str, str]]) -> str:
+    width = max(len(name) for name, _ in rows)
+    return "".join(f"  {name.ljust(width)}  {value}\n" for name, value in rows)

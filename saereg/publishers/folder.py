@@ -1,0 +1,205 @@
+"""Publish to a folder: built beside the target, verified there, then exchanged with it in one step.
+
+A reader sees the old release or the new one, never a mixture, and a kill at any moment leaves the old one.
+"""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from saereg.errors import PublishError, UsageError
+from saereg.publishers.plan import State, make_plan, state_digest
+from saereg.registry.atomic import exclusive
+from saereg.registry.digest import BLOCK, sha256_of
+from saereg.registry.folder import scan
+from saereg.registry.release import MANIFEST_FILE
+from saereg.schemas.manifest import Manifest
+from saereg.schemas.plan import Operation, Plan, Receipt
+from saereg.schemas.report import Report
+
+Progress = Callable[[str, int, int], None]
+"""(path, bytes done, bytes total) → None."""
+
+
+class FolderPublisher:
+    """Publishes to one folder.
+
+    Attributes:
+        folder: the target.
+        delete_unknown: whether files at the target that no release ever named may be removed.
+    """
+
+    def __init__(self, folder: Path, *, delete_unknown: bool = False) -> None:
+        self.folder, self.delete_unknown = folder, delete_unknown
+        self._digests: dict[tuple[str, int, int, int], str] = {}
+
+    @property
+    def target(self) -> str:
+        """How the target is written."""
+        return f"dir:{self.folder}"
+
+    def plan(self, root: Path, report: Report) -> Plan:
+        """Return what publishing would do; nothing is written.
+
+        Raises:
+            InvalidReleaseError: when the report does not allow it.
+            UsageError: when the target is no place for this release.
+        """
+        self._require_place(root)
+        plan = make_plan(root, report, self.target, self.state())
+        self._require_known(plan)
+        return plan
+
+    def apply(self, root: Path, plan: Plan, progress: Progress | None = None) -> Receipt:
+        """Do what the plan says and return the receipt; doing it twice changes nothing the second time.
+
+        Raises:
+            PublishError: when the target is not as planned, or a file of the release changed meanwhile.
+        """
+        started = time.monotonic()
+        self.folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with exclusive(self.folder.absolute().parent):
+            state = self.state()
+            if (state_digest(state) if state is not None else None) != plan.base:
+                raise PublishError(f"{self.target} has changed since the plan was made; plan again")
+            if not plan.is_noop:
+                self._replace(root, plan, progress)
+        return self._receipt(plan, self.state() or {}, time.monotonic() - started)
+
+    def state(self) -> State | None:
+        """Return what the target holds, or None when it does not exist."""
+        if not self.folder.is_dir():
+            return None
+        return {entry.path: (entry.size, self._digest(entry.path)) for entry in scan(self.folder) if entry.kind == "file"}
+
+    def _digest(self, path: str) -> str:
+        full = self.folder / path
+        status = full.stat()
+        key = (path, status.st_size, status.st_mtime_ns, status.st_ino)
+        if key not in self._digests:
+            self._digests[key] = sha256_of(full)
+        return self._digests[key]
+
+    def _require_place(self, root: Path) -> None:
+        folder, real = self.folder, self.folder.resolve()
+        if real == root.resolve() or real.is_relative_to(root.resolve()) or root.resolve().is_relative_to(real):
+            raise UsageError(f"{folder} and the release {root} lie inside each other; choose another target")
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise UsageError(f"{folder} is no folder; choose another target")
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return
+        if not (folder / MANIFEST_FILE).is_file():
+            raise UsageError(f"{folder} holds files that are no release; choose an empty or new folder")
+        ours, theirs = (Manifest.read(place / MANIFEST_FILE).release.name for place in (root, folder))
+        if ours != theirs:
+            raise UsageError(f"{folder} holds the release {theirs!r}, not {ours!r}; choose another folder")
+
+    def _require_known(self, plan: Plan) -> None:
+        removed = [operation.path for operation in plan.operations if operation.action == "remove"]
+        if removed and not self.delete_unknown:
+            shown = ", ".join(removed[:5]) + (" …" if len(removed) > 5 else "")
+            problem = f"{self.folder} holds {len(removed)} files that the release does not: {shown}"
+            raise UsageError(f"{problem}; move them away, or allow it with --delete-remote-only")
+
+    def _replace(self, root: Path, plan: Plan, progress: Progress | None) -> None:
+        name, parent = self.folder.absolute().name, self.folder.absolute().parent
+        staging = parent / f".{name}.{os.getpid()}.staging"
+        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            self._stage(root, plan, staging, progress)
+            _exchange(staging, self.folder.absolute())
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _stage(self, root: Path, plan: Plan, staging: Path, progress: Progress | None) -> None:
+        total, done = sum(o.size for o in plan.operations if o.action != "remove"), 0
+        for operation in plan.operations:
+            if operation.action == "remove":
+                continue
+            place = staging / operation.path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if operation.action != "same" or not _link(self.folder / operation.path, place):
+                _copy(root / operation.path, place, operation)
+            done += operation.size
+            if progress:
+                progress(operation.path, done, total)
+
+    def _receipt(self, plan: Plan, state: State, seconds: float) -> Receipt:
+        kept = [operation for operation in plan.operations if operation.action != "remove"]
+        wrong = [o.path for o in kept if state.get(o.path) != (o.size, o.sha256)]
+        if wrong or len(state) != len(kept):
+            raise PublishError(f"{self.target} does not hold what was sent: {', '.join(wrong[:5]) or 'extra files'}")
+        actions: list[Literal["add", "change", "remove"]] = ["add", "change", "remove"]
+        counts = [sum(o.action == action for o in plan.operations) for action in actions]
+        return Receipt(
+            release=plan.release,
+            target=plan.target,
+            release_digest=plan.release_digest,
+            base=plan.base,
+            result=state_digest(state),
+            changed=not plan.is_noop,
+            added=counts[0],
+            replaced=counts[1],
+            removed=counts[2],
+            bytes_written=sum(o.size for o in kept if o.action != "same"),
+            seconds=round(seconds, 3),
+            files=tuple(kept),
+        )
+
+
+def _link(old: Path, new: Path) -> bool:
+    """Take an unchanged file over from the old release without copying it; False where the file system cannot."""
+    try:
+        os.link(old, new)
+    except OSError:
+        return False
+    return True
+
+
+def _copy(source: Path, place: Path, operation: Operation) -> None:
+    """Copy a file, hashing what is written: a file that changed after validation is refused."""
+    digest = hashlib.sha256()
+    with source.open("rb", buffering=0) as reader, place.open("wb") as writer:
+        while block := reader.read(BLOCK):
+            digest.update(block)
+            writer.write(block)
+        writer.flush()
+        os.fsync(writer.fileno())
+    if digest.hexdigest() != operation.sha256:
+        raise PublishError(f"{operation.path} is not the file of the index any more; run saereg validate {source}")
+
+
+def _exchange(new: Path, target: Path) -> None:
+    """Put `new` where `target` is; what was there ends up at `new`'s old place.
+
+    Linux and macOS exchange two folders in one system call. Elsewhere the old one is renamed first, so that for an
+    instant there is none.
+    """
+    if not target.exists():
+        new.rename(target)
+        return
+    if _exchange_in_one_call(new, target):
+        return
+    aside = target.with_name(f".{target.name}.{os.getpid()}.old")
+    target.rename(aside)
+    new.rename(target)
+    aside.rename(new)
+
+
+def _exchange_in_one_call(one: Path, other: Path) -> bool:
+    libc = ctypes.CDLL(None, use_errno=True)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE (linux/fs.h); RENAME_SWAP is 2 on macOS too
+    try:
+        if sys.platform == "linux":
+            return bool(libc.renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
+        if sys.platform == "darwin":
+            return bool(libc.renamex_np(os.fsencode(one), os.fsencode(other), exchange) == 0)
+    except AttributeError:  # a C library without the call
+        return False
+    return False

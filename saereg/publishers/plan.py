@@ -1,0 +1,86 @@
+"""What a publish will do: made only from a report without errors, and only for the bytes that the report speaks of."""
+
+from pathlib import Path
+from typing import Literal
+
+from saereg.errors import InvalidReleaseError
+from saereg.registry.digest import sha256_of, sha256_text, tree_digest
+from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
+from saereg.schemas.index import Index
+from saereg.schemas.plan import Operation, Plan
+from saereg.schemas.report import LEVELS, Level, Report
+
+State = dict[str, tuple[int, str]]
+"""What a target holds: path → (bytes, sha256)."""
+
+
+def make_plan(root: Path, report: Report, target: str, state: State | None, *, at_least: Level = "header") -> Plan:
+    """Compare a validated release with what a target holds.
+
+    Only the manifest, the index and the files that the index names are planned. Files that the target holds and the
+    release does not are planned as `remove`; whether a publisher may do that is its own decision.
+
+    Args:
+        root: release folder.
+        report: validation of exactly this manifest and index.
+        target: where it goes, for the record.
+        state: what the target holds; None when it does not exist.
+        at_least: lowest level of validation that is enough.
+
+    Raises:
+        InvalidReleaseError: when the report has errors, is too shallow, or speaks of another manifest or index.
+    """
+    _require_valid(root, report, at_least)
+    wanted = local_state(root)
+    held = state or {}
+    operations = [
+        Operation(action=_action(path, entry, held), path=path, size=entry[0], sha256=entry[1])
+        for path, entry in wanted.items()
+    ]
+    operations += [
+        Operation(action="remove", path=path, size=size, sha256=sha256)
+        for path, (size, sha256) in held.items()
+        if path not in wanted
+    ]
+    return Plan(
+        release=report.release,
+        target=target,
+        release_digest=str(report.release_digest),
+        validated_at_level=report.level,
+        base=state_digest(held) if state is not None else None,
+        operations=tuple(sorted(operations, key=lambda operation: operation.path)),
+    )
+
+
+def _require_valid(root: Path, report: Report, at_least: Level) -> None:
+    if report.errors:
+        first = report.errors[0]
+        count = f"{len(report.errors)} error{'s' if len(report.errors) > 1 else ''}"
+        problem = f"{report.release} has {count}, first {first.code}: {first.message}"
+        raise InvalidReleaseError(f"{problem}; nothing was published. See: saereg validate {root}")
+    if LEVELS.index(report.level) < LEVELS.index(at_least):
+        problem = f"validated at level {report.level}, but {at_least} is needed"
+        raise InvalidReleaseError(f"{problem}. Run: saereg validate {root} --level {at_least}")
+    manifest, index = ((root / name).read_text(encoding="utf-8") for name in (MANIFEST_FILE, INDEX_FILE))
+    if sha256_text(manifest + "\0" + index) != report.release_digest:
+        raise InvalidReleaseError(f"{root} has changed since it was validated; validate it again")
+
+
+def local_state(root: Path) -> State:
+    """Return path → (bytes, sha256) of everything that is published: the index vouches for all but itself."""
+    index = Index.read(root / INDEX_FILE)
+    state = {file.path: (file.size, file.sha256) for file in index.all_files()}
+    for name in (MANIFEST_FILE, INDEX_FILE):
+        state[name] = ((root / name).stat().st_size, sha256_of(root / name))
+    return dict(sorted(state.items()))
+
+
+def state_digest(state: State) -> str:
+    """Return one digest of what a target holds."""
+    return tree_digest((path, size, sha256) for path, (size, sha256) in state.items())
+
+
+def _action(path: str, entry: tuple[int, str], held: State) -> Literal["add", "same", "change"]:
+    if path not in held:
+        return "add"
+    return "same" if held[path] == entry else "change"

@@ -1,0 +1,122 @@
+"""From SAELens' training checkpoint to the inference layout: every tensor by an operation that can be done again."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saereg.errors import UsageError
+from saereg.registry.blocks import read_tensor
+from saereg.registry.checkpoint import Checkpoint
+from saereg.registry.digest import sha256_of
+from saereg.registry.formats import FORMATS
+from saereg.registry.formats.layout import WEIGHTS_FILES
+from saereg.registry.header import read_header
+from saereg.registry.roundtrip_operations import export_tensors
+from saereg.schemas.artifact_config import parse_config
+from saereg.schemas.cfg import SaelensConfig
+from saereg.schemas.manifest import SourceCheckpoint, SourceTensor
+from saereg.trainers.fit import Fitted
+from saereg.trainers.shards import write_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHTS_FILE = WEIGHTS_FILES["saelens"]
+
+
+def save_checkpoint(fitted: Fitted, folder: Path) -> Path:
+    """Save what SAELens itself saves, training architecture and all; return the file of weights."""
+    fitted.sae.save_model(folder)
+    return folder / WEIGHTS_FILE
+
+
+def export_plan(sae: Any, dtype: str) -> dict[str, SourceTensor]:  # noqa: ANN401
+    """Return exported tensor → what is done to which tensor of the training checkpoint.
+
+    TopK and BatchTopK rank pre-activations times ‖W_dec‖; folding the norms into the encoder makes that explicit.
+    The running threshold of BatchTopK becomes the threshold of every latent of a JumpReLU.
+
+    Args:
+        sae: SAELens' training SAE.
+        dtype: type of the exported weights.
+    """
+    plan = {name: SourceTensor(key=name) for name in sae.state_dict() if name != "topk_threshold"}
+    if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
+        plan["W_enc"] = SourceTensor(key="W_enc", operation="times_decoder_norm")
+        plan["b_enc"] = SourceTensor(key="b_enc", operation="times_decoder_norm")
+        plan["W_dec"] = SourceTensor(key="W_dec", operation="unit_decoder_norm")
+    if "topk_threshold" in sae.state_dict():
+        change = _change("float64", dtype)
+        plan["threshold"] = SourceTensor(key="topk_threshold", operation="broadcast", dtype_change=change)
+    elif "threshold" in plan:  # SAELens keeps it in float32 whatever the type of the rest
+        plan["threshold"] = SourceTensor(key="threshold", dtype_change=_change("float32", dtype))
+    return plan
+
+
+def _change(before: str, after: str) -> str | None:
+    return None if before == after else f"{before}->{after}"
+
+
+def inference_config(fitted: Fitted) -> SaelensConfig:
+    """Return the configuration of the export.
+
+    It is SAELens' own, with two differences: the device is the CPU, and where decoder norms were folded the switch
+    `rescale_acts_by_decoder_norm` is off. SAELens leaves it on, which computes the same, as the norms are 1 then, but
+    says of the weights what is no longer so.
+    """
+    plain = fitted.sae.cfg.get_inference_sae_cfg_dict()
+    facts = {name: value for name, value in plain.pop("metadata").items() if value is not None}
+    if fitted.input_scale is not None:
+        details = {"normalize_activations": "expected_average_only_in", "input_scale": fitted.input_scale}
+        facts["training_architecture_details"] = {**facts["training_architecture_details"], **details}
+    plain |= {"device": "cpu", "metadata": facts}
+    if "rescale_acts_by_decoder_norm" in plain:
+        plain["rescale_acts_by_decoder_norm"] = False
+    config = parse_config(json.dumps(plain), "SAELens' configuration")
+    if not isinstance(config, SaelensConfig):
+        raise UsageError(f"SAELens' configuration is that of a {type(config).__name__}")
+    return config
+
+
+def export(fitted: Fitted, checkpoint: Path, *, checkpoints: Path, folder: Path) -> SourceCheckpoint:
+    """Write the inference layout from a saved training checkpoint.
+
+    Args:
+        fitted: the trained dictionary.
+        checkpoint: file of its weights.
+        checkpoints: folder that the recorded path is relative to.
+        folder: where the export goes.
+
+    Returns:
+        What each exported tensor was made from.
+    """
+    config = inference_config(fitted)
+    plan = export_plan(fitted.sae, config.torch_dtype)
+    source = _read(checkpoint)
+    shapes = {name: spec.shape for name, spec in config.tensors().items()}
+    weights = export_tensors(plan, source, shapes)
+    FORMATS["saelens"].write(Checkpoint(config, weights, str(folder)), folder)
+    relative = checkpoint.relative_to(checkpoints).as_posix()
+    return SourceCheckpoint(path=relative, sha256=sha256_of(checkpoint), tensors=plan)
+
+
+def _read(path: Path) -> "dict[str, Tensor]":
+    header = read_header(path)
+    return {name: read_tensor(path, header, name) for name in header.tensors}
+
+
+def write_evaluation(path: Path, rows: "Tensor") -> None:
+    """Write held-out rows once; the same rows again change nothing.
+
+    Raises:
+        UsageError: when other rows stand there already.
+    """
+    candidate = path.with_name(f".{path.name}.new")
+    write_rows(candidate, rows)
+    try:
+        if path.exists() and sha256_of(path) != sha256_of(candidate):
+            raise UsageError(f"{path} holds other rows; give this evaluation another name")
+        if not path.exists():
+            candidate.replace(path)
+    finally:
+        candidate.unlink(missing_ok=True)

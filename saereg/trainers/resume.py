@@ -1,0 +1,61 @@
+"""Whether a collection that stands in a folder is the one that is wanted: then it is continued, else refused."""
+
+from pathlib import Path
+
+from saereg.errors import UsageError
+from saereg.registry.digest import sha256_of
+from saereg.schemas.collection import Collection, Shard
+from saereg.trainers.shards import COLLECTION_FILE
+
+PROGRESSING = ("rows", "cursor")
+"""Fields of a collection that change while it grows, beside shards and the digest of the text read so far."""
+
+
+def resumed(fresh: Collection, out: Path) -> Collection:
+    """Return the collection that stands in the folder, if it is one of the same configuration, else the fresh one.
+
+    Raises:
+        UsageError: when it is another one, or its shards are damaged.
+    """
+    path = out / COLLECTION_FILE
+    if not path.exists():
+        return fresh
+    found = Collection.read(path)
+    if differing := _differences(found, fresh):
+        raise UsageError(f"{path} is of another configuration: {differing}; collect into a new folder")
+    for site in found.sites.values():
+        for shard in site.shards:
+            _check_shard(out / shard.path, shard)
+    return found
+
+
+def _check_shard(path: Path, shard: Shard) -> None:
+    if not path.is_file() or sha256_of(path) != shard.sha256:
+        raise UsageError(f"{path} is missing or damaged; collect into a new folder")
+
+
+def _differences(found: Collection, wanted: Collection) -> str | None:
+    """Return the first field in which two configurations differ, with both values."""
+    left, right = _configuration(found), _configuration(wanted)
+    for name in sorted({*left, *right}):
+        if left.get(name) != right.get(name):
+            return f"{name} is {left.get(name)} there and {right.get(name)} here"
+    return None
+
+
+def _configuration(collection: Collection) -> dict[str, object]:
+    """Return the configuration, flat: `model.id` → value."""
+    plain = collection.model_dump(mode="json", exclude=set(PROGRESSING))
+    plain["dataset"] = plain["dataset"]["id"]
+    for site in plain["sites"].values():
+        del site["shards"]
+    flat: dict[str, object] = {"sites": sorted(plain["sites"])}
+    todo = [("", plain)]
+    while todo:
+        prefix, value = todo.pop()
+        for key, entry in value.items():
+            if isinstance(entry, dict):
+                todo.append((f"{prefix}{key}.", entry))
+            else:
+                flat[f"{prefix}{key}"] = entry
+    return flat
