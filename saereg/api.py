@@ -12,7 +12,7 @@ from saereg.schemas.plan import Receipt
 from saereg.schemas.report import Level, Report
 
 
-def open(target: str | Path) -> Release:  # noqa: A001 - the verb of the interface
+def open(target: str | Path) -> Release:
     """Open a release folder or `hf://org/repo[@revision]`; see `saereg.registry.release.open_release`."""
     return open_release(target)
 

@@ -30,7 +30,12 @@ METADATA = {
 }
 
 CONFIGS = {
-    "layer_1/topk": {"architecture": "topk", "k": 3, "apply_b_dec_to_input": True, "rescale_acts_by_decoder_norm": False},
+    "layer_1/topk": {
+        "architecture": "topk",
+        "k": 3,
+        "apply_b_dec_to_input": True,
+        "rescale_acts_by_decoder_norm": False,
+    },
     "layer_1/jumprelu": {"architecture": "jumprelu", "apply_b_dec_to_input": False},
     "layer_1/transcoder": {"architecture": "transcoder", "apply_b_dec_to_input": False, "d_out": D_OUT},
 }
@@ -89,7 +94,9 @@ def tiny_release(root: Path, *, checkpoints: bool = True, built: bool = True) ->
     generator = torch.Generator().manual_seed(7)
     rows = torch.randn(ROWS, D_IN, generator=generator)
     (release / "evaluation").mkdir(parents=True)
-    save_file({"x": rows, "y": torch.randn(ROWS, D_OUT, generator=generator)}, release / "evaluation/layer-1.safetensors")
+    save_file(
+        {"x": rows, "y": torch.randn(ROWS, D_OUT, generator=generator)}, release / "evaluation/layer-1.safetensors"
+    )
     save_file({"x": torch.randn(ROWS, K_SOURCES, D_IN, generator=generator)}, release / "evaluation/W_U.safetensors")
     artifacts = []
     for seed, identifier in enumerate([*CONFIGS, "W_U/cross-snapshot-2"]):
@@ -151,19 +158,34 @@ def _manifest(artifacts: list[dict]) -> dict:
         "schema_version": "1.0",
         "release": {"name": "tiny-saes", "version": "1.0.0", "title": "Tiny dictionaries", "license": "mit"},
         "base_models": {
-            "tiny": {"id": "tiny/model", "revision": "0123456789abcdef0123456789abcdef01234567", "n_layers": 4, "d_model": D_IN}
+            "tiny": {
+                "id": "tiny/model",
+                "revision": "0123456789abcdef0123456789abcdef01234567",
+                "n_layers": 4,
+                "d_model": D_IN,
+            }
         },
         "tokens": {"bos": False, "separator": "eos", "excluded": ["pad"], "context_size": 16},
         "datasets": {"text": {"id": "tiny/text"}},
         "sites": {
             "block-1": site | {"hook_name": "blocks.1.hook_resid_post", "hidden_states_index": 2},
-            "block-1-mlp": site | {"module": "model.layers.1.mlp", "stream": "mlp", "hook_name": "blocks.1.hook_mlp_out"},
+            "block-1-mlp": site
+            | {"module": "model.layers.1.mlp", "stream": "mlp", "hook_name": "blocks.1.hook_mlp_out"},
             "W_U": {"model": "tiny", "stream": "parameter", "parameter": "W_U"},
         },
         "evaluations": {
-            "held-out": {"source": "activations", "path": "evaluation/layer-1.safetensors", "rows": ROWS, "site": "block-1"},
+            "held-out": {
+                "source": "activations",
+                "path": "evaluation/layer-1.safetensors",
+                "rows": ROWS,
+                "site": "block-1",
+            },
             "held-out-mlp": {
-                "source": "activations", "path": "evaluation/layer-1.safetensors", "target": "y", "rows": ROWS, "site": "block-1"
+                "source": "activations",
+                "path": "evaluation/layer-1.safetensors",
+                "target": "y",
+                "rows": ROWS,
+                "site": "block-1",
             },
             "vocabulary": {"source": "activations", "path": "evaluation/W_U.safetensors", "rows": ROWS, "site": "W_U"},
         },

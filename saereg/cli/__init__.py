@@ -101,7 +101,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         click.echo(f"error: {error.filename or 'file'}: {error.strerror or error}", err=True)
         return int(ExitCode.USAGE)
-    except Exception as error:  # noqa: BLE001 - the last resort: one line for the user, the trace on request
+    except Exception as error:
         if os.environ.get("SAEREG_TRACEBACK"):
             raise
         kind = type(error).__name__

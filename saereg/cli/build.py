@@ -11,7 +11,9 @@ from saereg.cli.render.text import next_step, plural
 
 @click.command()
 @click.argument("target")
-@click.option("--checkpoints", type=click.Path(path_type=Path), help="Folder of source checkpoints, for the round trip.")
+@click.option(
+    "--checkpoints", type=click.Path(path_type=Path), help="Folder of source checkpoints, for the round trip."
+)
 def command(target: str, checkpoints: Path | None) -> None:
     """Look at every file of a release and write index.json.
 
@@ -24,5 +26,6 @@ def command(target: str, checkpoints: Path | None) -> None:
         index = build(local_folder(target), checkpoints=checkpoints, progress=progress)
     verdicts = [verdict.verdict for artifact in index.artifacts for verdict in artifact.verdicts]
     said = ", ".join(f"{verdicts.count(v)} {v.replace('_', ' ')}" for v in sorted(set(verdicts))) or "none stated"
-    click.echo(f"index.json: {plural(len(index.artifacts), 'artifact')}, {plural(len(index.all_files()), 'file')}; claims: {said}")
+    counts = f"{plural(len(index.artifacts), 'artifact')}, {plural(len(index.all_files()), 'file')}"
+    click.echo(f"index.json: {counts}; claims: {said}")
     next_step(f"saereg validate {target} --level data")

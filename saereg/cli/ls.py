@@ -44,7 +44,7 @@ def _ids(chosen: Selection, fields: list[str]) -> str:
 def _table(chosen: Selection, fields: list[str]) -> str:
     if not len(chosen):
         return "no artifacts"
-    kept = [name for name in fields if any(_cell(artifact, name) not in ("–", "") for artifact in chosen)]
+    kept = [name for name in fields if any(_cell(artifact, name) not in ("–", "no") for artifact in chosen)]
     rows = [[_cell(artifact, name) for name in kept] for artifact in chosen]
     return table([SHORT.get(name, name) for name in kept], rows)
 

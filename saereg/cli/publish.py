@@ -18,11 +18,15 @@ MARKS = {"add": "+", "change": "~", "remove": "-"}
 @click.argument("source")
 @click.argument("target")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
-@click.option("--level", type=click.Choice(LEVELS[1:]), help="Depth of the validation before. [default: weights; header without torch]")
+@click.option(
+    "--level",
+    type=click.Choice(LEVELS[1:]),
+    help="Depth of the validation before. [default: weights; header without torch]",
+)
 @click.option("--delete-remote-only", is_flag=True, help="Remove files that the target has and the release has not.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--receipt", type=click.Path(path_type=Path, dir_okay=False), help="Also write the receipt there.")
-def command(  # noqa: PLR0913 - one parameter per option
+def command(
     source: str,
     target: str,
     dry_run: bool,
@@ -81,4 +85,6 @@ def _plan_text(plan: Plan) -> str:
 def _receipt_text(receipt: Receipt) -> str:
     if not receipt.changed:
         return "nothing to do: the target holds exactly this release\n"
-    return f"published in {receipt.seconds:.1f} s, {size(receipt.bytes_written)} written, every file read back and equal\n"
+    return (
+        f"published in {receipt.seconds:.1f} s, {size(receipt.bytes_written)} written, every file read back and equal\n"
+    )

@@ -22,7 +22,9 @@ def command(target: str, form: str) -> None:
         next_step(f"saereg ls {target}")
         return
     artifact = open_artifact(target)
-    click.echo(json.dumps(_artifact_json(artifact), indent=2) + "\n" if form == "json" else _artifact_text(artifact), nl=False)
+    click.echo(
+        json.dumps(_artifact_json(artifact), indent=2) + "\n" if form == "json" else _artifact_text(artifact), nl=False
+    )
     next_step(f"""python -c "import saereg; print(saereg.load('{target}'))\"""")
 
 
@@ -80,7 +82,12 @@ def _evidence_text(artifact: ReleaseArtifact, evidence: IndexArtifact) -> str:
         parts.append("\nmeasured\n" + table(["metric", "value", "evaluation", "rows"], rows3) + "\n")
     if artifact.claim.claims:
         rows4 = [
-            [artifact.claim.claims[v.claim].metric, number(artifact.claim.claims[v.claim].value), v.verdict, v.why or ""]
+            [
+                artifact.claim.claims[v.claim].metric,
+                number(artifact.claim.claims[v.claim].value),
+                v.verdict,
+                v.why or "",
+            ]
             for v in evidence.verdicts
         ]
         parts.append("\nclaimed\n" + table(["metric", "value", "verdict", "why"], rows4) + "\n")

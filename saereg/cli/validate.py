@@ -16,9 +16,15 @@ from saereg.schemas.report import LEVELS, SEVERITIES, Level, Report, Severity
 @click.argument("target")
 @click.option("--level", type=click.Choice(LEVELS), default="header", show_default=True, help="Depth of the checks.")
 @click.option("--format", "form", type=click.Choice(list(RENDERERS)), default="text", show_default=True)
-@click.option("--fail-on", type=click.Choice(SEVERITIES), default="error", show_default=True, help="Least severity that fails.")
-@click.option("--checkpoints", type=click.Path(path_type=Path), help="Folder of source checkpoints, for the round trip.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the report there instead of stdout.")
+@click.option(
+    "--fail-on", type=click.Choice(SEVERITIES), default="error", show_default=True, help="Least severity that fails."
+)
+@click.option(
+    "--checkpoints", type=click.Path(path_type=Path), help="Folder of source checkpoints, for the round trip."
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the report there instead of stdout."
+)
 def command(
     target: str, level: Level, form: str, fail_on: Severity, checkpoints: Path | None, output: Path | None
 ) -> int:

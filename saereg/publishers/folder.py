@@ -76,7 +76,9 @@ class FolderPublisher:
         """Return what the target holds, or None when it does not exist."""
         if not self.folder.is_dir():
             return None
-        return {entry.path: (entry.size, self._digest(entry.path)) for entry in scan(self.folder) if entry.kind == "file"}
+        return {
+            entry.path: (entry.size, self._digest(entry.path)) for entry in scan(self.folder) if entry.kind == "file"
+        }
 
     def _digest(self, path: str) -> str:
         full = self.folder / path
@@ -193,13 +195,14 @@ def _exchange(new: Path, target: Path) -> None:
 
 
 def _exchange_in_one_call(one: Path, other: Path) -> bool:
-    libc = ctypes.CDLL(None, use_errno=True)
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE (linux/fs.h); RENAME_SWAP is 2 on macOS too
+    """Exchange two folders in one system call; False where system or file system has none."""
+    libc, here, exchange = ctypes.CDLL(None, use_errno=True), -100, 2  # AT_FDCWD; RENAME_EXCHANGE and RENAME_SWAP are 2
+    first, second = os.fsencode(one), os.fsencode(other)
+    calls: dict[str, Callable[[], int]] = {
+        "linux": lambda: int(libc.renameat2(here, first, here, second, exchange)),
+        "darwin": lambda: int(libc.renamex_np(first, second, exchange)),
+    }
     try:
-        if sys.platform == "linux":
-            return bool(libc.renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
-        if sys.platform == "darwin":
-            return bool(libc.renamex_np(os.fsencode(one), os.fsencode(other), exchange) == 0)
+        return sys.platform in calls and calls[sys.platform]() == 0
     except AttributeError:  # a C library without the call
         return False
-    return False

@@ -28,9 +28,7 @@ def require_torch(what: str) -> None:
         raise MissingExtraError(what, "torch", error.name or "torch") from None
 
 
-def row_blocks(
-    path: Path, entry: TensorEntry, block_bytes: int = BLOCK_BYTES
-) -> Iterator[tuple[int, "Tensor"]]:
+def row_blocks(path: Path, entry: TensorEntry, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, "Tensor"]]:
     """Yield (first row, block) over the first axis of a tensor; a scalar is one block of shape ().
 
     Each block is a fresh tensor of the stored type, shape (rows, *rest).

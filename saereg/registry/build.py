@@ -128,9 +128,7 @@ class _ArtifactBuild:
         if source is None or self.checkpoints is None or not (self.checkpoints / source.path).is_file():
             return None
         if sha256_of(self.checkpoints / source.path) != source.sha256:
-            raise UsageError(
-                f"{self.checkpoints / source.path} is not the checkpoint that the manifest names"
-            )
+            raise UsageError(f"{self.checkpoints / source.path} is not the checkpoint that the manifest names")
         return compare_with_source(self.weights, self.header, self.checkpoints / source.path, source)
 
     def _metrics(self) -> tuple[Measurement, ...]:

@@ -38,9 +38,7 @@ class Checkpoint:
                     raise WeightsError(self.source, f"missing; expected shape {spec.shape}", name)
             elif tuple(self.weights[name].shape) != spec.shape:
                 found = tuple(self.weights[name].shape)
-                raise WeightsError(
-                    self.source, f"shape {found}, expected {spec.shape} by the configuration", name
-                )
+                raise WeightsError(self.source, f"shape {found}, expected {spec.shape} by the configuration", name)
         for name in self.weights:
             if name not in expected:
                 raise WeightsError(self.source, "not a tensor of this architecture", name)
@@ -62,8 +60,6 @@ def first_difference(left: Checkpoint, right: Checkpoint) -> str | None:
         a, b = left.weights[name], right.weights[name]
         if a.dtype != b.dtype or a.shape != b.shape:
             return f"{name}: {a.dtype} {tuple(a.shape)} against {b.dtype} {tuple(b.shape)}"
-        if not torch.equal(
-            a.contiguous().flatten().view(torch.uint8), b.contiguous().flatten().view(torch.uint8)
-        ):
+        if not torch.equal(a.contiguous().flatten().view(torch.uint8), b.contiguous().flatten().view(torch.uint8)):
             return f"{name}: bytes differ"
     return None

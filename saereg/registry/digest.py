@@ -1,4 +1,4 @@
-"""SHA-256 of files, streamed. It is the Hub's LFS object id too, so a remote file can be compared without a download."""
+"""SHA-256 of files, streamed. The Hub's LFS object ids are the same, so remote files compare without a download."""
 
 import hashlib
 from collections.abc import Iterable

@@ -57,9 +57,7 @@ def _allowed_roots(root: Path) -> tuple[Path, ...]:
     """Return the real folders that links may point into."""
     real = root.resolve()
     blobs = root.absolute().parent.parent / "blobs"
-    return (
-        (real, blobs.resolve()) if root.absolute().parent.name == "snapshots" and blobs.is_dir() else (real,)
-    )
+    return (real, blobs.resolve()) if root.absolute().parent.name == "snapshots" and blobs.is_dir() else (real,)
 
 
 def _entry(path: Path, name: str, allowed: tuple[Path, ...]) -> Entry:

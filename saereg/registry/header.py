@@ -90,9 +90,7 @@ def read_header(path: Path) -> Header:
             raise WeightsError(path.name, f"{size} bytes are too few for a safetensors file")
         length = struct.unpack("<Q", start)[0]
         if length > MAX_HEADER or 8 + length > size:
-            problem = (
-                f"its header claims {length} bytes, but the file has {size}: truncated, or not safetensors"
-            )
+            problem = f"its header claims {length} bytes, but the file has {size}: truncated, or not safetensors"
             raise WeightsError(path.name, problem)
         text = file.read(length)
     return parse_header(text, size, path.name)
@@ -106,7 +104,7 @@ def parse_header(raw: bytes, file_size: int, name: str) -> Header:
     """
     try:
         value = jsontext.parse(raw.decode("utf-8"))
-    except (UnicodeDecodeError, jsontext.JsonProblem) as problem:
+    except (UnicodeDecodeError, jsontext.JsonError) as problem:
         raise WeightsError(name, f"the safetensors header cannot be read: {problem}") from None
     if not isinstance(value, dict):
         raise WeightsError(name, "the safetensors header is not a JSON object")
@@ -147,10 +145,6 @@ def _check_tiling(name: str, tensors: dict[str, TensorEntry], data: int, file_si
             raise WeightsError(name, f"its data {what} (offset {entry.begin}, expected {position})", tensor)
         position = entry.end
     if position > file_size:
-        raise WeightsError(
-            name, f"its tensors end at byte {position}, but the file has {file_size}: truncated"
-        )
+        raise WeightsError(name, f"its tensors end at byte {position}, but the file has {file_size}: truncated")
     if position < file_size:
-        raise WeightsError(
-            name, f"{file_size - position} bytes stand behind the last tensor: oversized or damaged"
-        )
+        raise WeightsError(name, f"{file_size - position} bytes stand behind the last tensor: oversized or damaged")

@@ -1,4 +1,4 @@
-"""Releases on the Hub, read through huggingface_hub: documents first, weights only of the artifact that is asked for."""
+"""Releases on the Hub, read through huggingface_hub: documents first, weights only of the artifact asked for."""
 
 from pathlib import Path
 
@@ -24,9 +24,7 @@ def _snapshot(repo: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            snapshot_download(repo, revision=revision, allow_patterns=patterns, library_name="saereg")
-        )
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, library_name="saereg"))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         first = str(error).strip().splitlines()[0]
         raise PublishError(f"hf://{repo}{'@' + revision if revision else ''}: {first}") from error

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def load(target: str | Path, device: str = "cpu") -> "Dictionary":
-    """Load a dictionary: `x_hat = load(target)(x)`, with normalization and skip connection included.
+    """Load a dictionary; calling it on x gives x_hat, with normalization and skip connection included.
 
     Args:
         target: the folder of one dictionary in a known layout, an artifact of a release (`release:artifact_id`, or its
@@ -63,7 +63,5 @@ def load_folder(folder: Path, device: str = "cpu", layout: str | None = None) ->
 
     names = (layout,) if layout else detect(folder)
     if len(names) != 1:
-        raise FormatError(
-            folder, "in several layouts" if names else "in no layout that saereg reads", names or FORMATS
-        )
+        raise FormatError(folder, "in several layouts" if names else "in no layout that saereg reads", names or FORMATS)
     return Dictionary(FORMATS[names[0]].read(folder, device=device))

@@ -55,9 +55,7 @@ def fields_of(artifact: "ReleaseArtifact") -> dict[str, Any]:
     site = manifest.sites.get(site_key or "")
     model = manifest.base_models.get(site.model) if site else None
     values: dict[str, Any] = dict.fromkeys(FIELDS)
-    values |= {
-        name: getattr(claim, name) for name in ("id", "kind", "architecture", "format", "d_in", "d_sae")
-    }
+    values |= {name: getattr(claim, name) for name in ("id", "kind", "architecture", "format", "d_in", "d_sae")}
     values |= {name: getattr(claim, name) for name in ("seed", "snapshot", "variant", "canonical")}
     values |= claim.sparsity.model_dump()
     values |= {"site": site_key, "tokens": claim.training.tokens, "d_out": claim.d_in}
@@ -66,9 +64,7 @@ def fields_of(artifact: "ReleaseArtifact") -> dict[str, Any]:
     if crosscoder:
         values |= {"axis": crosscoder.axis, "steps": crosscoder.steps, "n_sources": crosscoder.count}
     if site:
-        values |= {
-            name: getattr(site, name) for name in ("layer", "stream", "module", "hook_name", "parameter")
-        }
+        values |= {name: getattr(site, name) for name in ("layer", "stream", "module", "hook_name", "parameter")}
     if model:
         values |= {"model": model.id, "model_step": model.step, "revision": model.revision}
     return values | artifact.metrics
@@ -123,9 +119,7 @@ class Selection:
         name = resolve_field(metric)
         ranked = self.sort(name if name in SMALLER_IS_BETTER else f"-{name}")
         if not ranked.artifacts or ranked[0].fields[name] is None:
-            raise UsageError(
-                f"no artifact of the {len(self)} selected has a measured {name}; run saereg build"
-            )
+            raise UsageError(f"no artifact of the {len(self)} selected has a measured {name}; run saereg build")
         return ranked[0]
 
 
@@ -143,9 +137,7 @@ def _test(condition: str, wanted: Any) -> "Callable[[ReleaseArtifact], bool]":  
             return compare(value, wanted)
         except TypeError:
             kind = type(value).__name__
-            raise UsageError(
-                f"{condition}={wanted!r}: {field} is a {kind}, it cannot be compared so"
-            ) from None
+            raise UsageError(f"{condition}={wanted!r}: {field} is a {kind}, it cannot be compared so") from None
 
     return test
 

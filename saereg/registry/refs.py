@@ -12,9 +12,7 @@ from pathlib import Path
 
 from saereg.errors import UsageError
 
-_HUB = re.compile(
-    r"^hf://(?P<repo>[^/@:\s]+/[^/@:\s]+)(@(?P<revision>[^:/\s]+))?(/(?P<path>[^:\s]+))?(:(?P<id>\S+))?$"
-)
+_HUB = re.compile(r"^hf://(?P<repo>[^/@:\s]+/[^/@:\s]+)(@(?P<revision>[^:/\s]+))?(/(?P<path>[^:\s]+))?(:(?P<id>\S+))?$")
 
 
 @dataclass(frozen=True)
@@ -46,9 +44,7 @@ def parse_reference(text: str | Path) -> Reference:
         match = _HUB.match(text)
         if match is None:
             raise UsageError(f"{text!r} is no reference; write hf://org/repo[@revision][:artifact]")
-        return Reference(
-            repo=match["repo"], revision=match["revision"], artifact=match["id"] or match["path"]
-        )
+        return Reference(repo=match["repo"], revision=match["revision"], artifact=match["id"] or match["path"])
     if "://" in text:
         raise UsageError(f"{text!r}: only folders and hf://org/repo can be opened")
     if Path(text).exists() or ":" not in text:

@@ -101,9 +101,7 @@ class ReleaseArtifact:
                 if not path.is_file():
                     raise WeightsError(path, "is in index.json but not in the release")
                 if sha256_of(path) != file.sha256:
-                    raise WeightsError(
-                        path, "its sha256 is not the one in index.json: altered, or not built again"
-                    )
+                    raise WeightsError(path, "its sha256 is not the one in index.json: altered, or not built again")
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +124,7 @@ class Release:
     def artifacts(self) -> tuple[ReleaseArtifact, ...]:
         """Every artifact, in the manifest's order."""
         evidence = {entry.id: entry for entry in self.index.artifacts} if self.index else {}
-        return tuple(
-            ReleaseArtifact(self, claim, evidence.get(claim.id)) for claim in self.manifest.artifacts
-        )
+        return tuple(ReleaseArtifact(self, claim, evidence.get(claim.id)) for claim in self.manifest.artifacts)
 
     def __iter__(self) -> Iterator[ReleaseArtifact]:
         return iter(self.artifacts)

@@ -25,9 +25,7 @@ FOLD_TOLERANCE = 1e-6
 """Largest difference of a redone fold, relative to the largest magnitude of the tensor: float32 rounding."""
 
 
-def compare_with_source(
-    weights: Path, header: Header, checkpoint: Path, source: SourceCheckpoint
-) -> RoundTrip:
+def compare_with_source(weights: Path, header: Header, checkpoint: Path, source: SourceCheckpoint) -> RoundTrip:
     """Redo every operation of an export and compare with the exported bytes.
 
     Memory holds two blocks; for a transposed tensor, also that tensor.
@@ -40,9 +38,7 @@ def compare_with_source(
     compared: dict[str, RoundTripTensor] = {}
     norms = None
     if any(how.operation in ("times_decoder_norm", "unit_decoder_norm") for how in source.tensors.values()):
-        norms = decoder_norms(
-            checkpoint, _entry(source_header, source.tensors["W_dec"].key, checkpoint), decoder_norm
-        )
+        norms = decoder_norms(checkpoint, _entry(source_header, source.tensors["W_dec"].key, checkpoint), decoder_norm)
     for name, how in sorted(source.tensors.items()):
         if name not in header.tensors:
             raise WeightsError(weights.name, "is in source_checkpoint.tensors but not in the file", name)
@@ -51,9 +47,7 @@ def compare_with_source(
     return RoundTrip(against=source.sha256, tensors=compared)
 
 
-def disagreements(
-    round_trip: RoundTrip, source: SourceCheckpoint, largest: dict[str, float]
-) -> dict[str, str]:
+def disagreements(round_trip: RoundTrip, source: SourceCheckpoint, largest: dict[str, float]) -> dict[str, str]:
     """Return exported tensor → what is wrong, for every tensor that is not what its operation gives.
 
     Args:
@@ -79,9 +73,7 @@ def is_movement(how: SourceTensor) -> bool:
 
 def _entry(header: Header, key: str, path: Path) -> TensorEntry:
     if key not in header.tensors:
-        raise WeightsError(
-            path.name, f"missing; the checkpoint holds {', '.join(sorted(header.tensors))}", key
-        )
+        raise WeightsError(path.name, f"missing; the checkpoint holds {', '.join(sorted(header.tensors))}", key)
     return header.tensors[key]
 
 
@@ -98,9 +90,7 @@ def _compare(
     if how.operation in WHOLE:
         whole = _redo(how, read_tensor(checkpoint, source_header, how.key), None, entry.shape)
     elif origin.shape != entry.shape:
-        raise WeightsError(
-            path.name, f"shape {entry.shape}, but {how.key} in the source is {origin.shape}", name
-        )
+        raise WeightsError(path.name, f"shape {entry.shape}, but {how.key} in the source is {origin.shape}", name)
     for first, block in row_blocks(path, entry):
         rows = len(block) if block.dim() else 1
         if whole is None:
@@ -111,9 +101,7 @@ def _compare(
         bitwise = bitwise and _same_bytes(expected, block)
         largest = max(largest, _max_abs_diff(expected, block))
     bitwise = bitwise and is_movement(how)
-    return RoundTripTensor(
-        key=how.key, operation=how.operation, bitwise=bitwise, max_abs_diff=min(largest, MAX_FLOAT)
-    )
+    return RoundTripTensor(key=how.key, operation=how.operation, bitwise=bitwise, max_abs_diff=min(largest, MAX_FLOAT))
 
 
 def _redo(how: SourceTensor, source: Tensor, norms: Tensor | None, shape: tuple[int, ...] | None) -> Tensor:
@@ -132,9 +120,7 @@ def _max_abs_diff(expected: Tensor, block: Tensor) -> float:
     return float(difference.nan_to_num(nan=MAX_FLOAT).max()) if difference.numel() else 0.0
 
 
-def _norms_for(
-    name: str, norms: Tensor | None, first: int, rows: int, shape: tuple[int, ...]
-) -> Tensor | None:
+def _norms_for(name: str, norms: Tensor | None, first: int, rows: int, shape: tuple[int, ...]) -> Tensor | None:
     """Return the decoder norms that belong to a block: those of its rows, where rows are latents."""
     if norms is None or len(shape) == 0:
         return norms

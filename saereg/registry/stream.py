@@ -117,5 +117,5 @@ def decoder_norms(path: Path, entry: TensorEntry, norm: Callable[[Tensor], Tenso
 
 
 def _as_matrix(entry: TensorEntry, columns: int) -> TensorEntry:
-    """Return the same bytes seen as (rows, columns): in canonical order, sources stand side by side on the input axis."""
+    """Return the same bytes seen as (rows, columns): in canonical order, sources stand side by side."""
     return replace(entry, shape=(math.prod(entry.shape) // columns, columns))

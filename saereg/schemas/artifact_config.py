@@ -73,14 +73,10 @@ def is_training(config: ArtifactConfig) -> bool:
 def assumptions(config: ArtifactConfig) -> tuple[Assumption, ...]:
     """Return the switches that the file left out, with the default that every reader then takes."""
     if isinstance(config, CrosscoderConfig):
-        left_out = [
-            name for name in ("bias_reduction", "gate", "code_norm") if name not in config.model_fields_set
-        ]
+        left_out = [name for name in ("bias_reduction", "gate", "code_norm") if name not in config.model_fields_set]
     else:
         left_out = [name for name in config.SWITCHES if name not in config.model_fields_set]
     return tuple(
-        Assumption(
-            field=name, value=str(getattr(config, name)), because="absent from cfg.json; the layout's default"
-        )
+        Assumption(field=name, value=str(getattr(config, name)), because="absent from cfg.json; the layout's default")
         for name in left_out
     )

@@ -284,6 +284,9 @@ class TemporalConfig(SaelensConfig):
 class TranscoderConfig(SaelensConfig):
     """Transcoder: reads one site, predicts another; never subtracts b_dec, never denormalizes."""
 
+    # Only `d_out` is a key: SAELens would ignore `out_width` and take its default of 768.
+    model_config = ConfigDict(populate_by_name=False)
+
     architecture: Literal["transcoder"]
     """Name of the architecture."""
     apply_b_dec_to_input: Literal[False]

@@ -12,7 +12,6 @@ from saereg.schemas.document import Document, Record
 from saereg.schemas.manifest import Sources
 from saereg.schemas.metrics import DType
 
-
 Axis = Literal["source", "d_in", "d_sae"]
 
 CANONICAL_AXES: dict[str, tuple[Axis, ...]] = {

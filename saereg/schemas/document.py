@@ -58,7 +58,7 @@ class Document(Record):
         """
         try:
             text = jsontext.decode(path.read_bytes())
-        except jsontext.JsonProblem as problem:
+        except jsontext.JsonError as problem:
             raise DocumentError(path, "", problem.problem) from None
         return cls.from_text(text, path)
 
@@ -111,7 +111,7 @@ def check_text(shape: type[T] | TypeAdapter[T], text: str) -> tuple[T | None, li
     """
     try:
         value = jsontext.parse(text)
-    except jsontext.JsonProblem as problem:
+    except jsontext.JsonError as problem:
         return None, [Problem("syntax", "", problem.problem, problem.line)]
     if too_long := _too_long(value):
         return None, [too_long]
@@ -130,9 +130,7 @@ def _too_long(value: jsontext.JsonValue) -> Problem | None:
     """Refuse runaway inventories before each of their entries is checked: a million errors help nobody."""
     for key, entries in value.items() if isinstance(value, dict) else ():
         if isinstance(entries, list) and len(entries) > MAX_ENTRIES:
-            sentence = (
-                f"{len(entries)} entries in {key!r}; {MAX_ENTRIES} is the most in one release, split it"
-            )
+            sentence = f"{len(entries)} entries in {key!r}; {MAX_ENTRIES} is the most in one release, split it"
             return Problem("value", f"/{key}", sentence, None, f"at most {MAX_ENTRIES}", str(len(entries)))
     return None
 
@@ -141,9 +139,7 @@ _PROBE = 200
 
 
 def _is_long(value: jsontext.JsonValue) -> bool:
-    return isinstance(value, dict) and any(
-        isinstance(v, list) and len(v) > 5 * _PROBE for v in value.values()
-    )
+    return isinstance(value, dict) and any(isinstance(v, list) and len(v) > 5 * _PROBE for v in value.values())
 
 
 def _beginning(value: jsontext.JsonValue) -> str:
@@ -198,9 +194,7 @@ def _untagged(where: str, detail: dict[str, Any], text: str) -> Problem:
     value = detail["input"].get(key) if isinstance(detail["input"], dict) else None
     pointer, line = f"{where}/{key}", jsontext.line_of(text, f"{where}/{key}")
     if value is None:
-        return Problem(
-            "missing", pointer, f"the required key {key!r} is missing", line, ", ".join(known), "nothing"
-        )
+        return Problem("missing", pointer, f"the required key {key!r} is missing", line, ", ".join(known), "nothing")
     guess = did_you_mean(str(value), known)
     sentence = f"unknown {key} {value!r}" + (f", did you mean {guess!r}?" if guess else "")
     return Problem("value", pointer, sentence, line, ", ".join(known), str(value))

@@ -55,19 +55,12 @@ def generate(name: str) -> str:
         "$id": f"urn:saereg:schema:{name}:1",
         "title": f"saereg {name}",
     }
-    return (
-        json.dumps(head | {k: v for k, v in body.items() if k != "title"}, indent=2, ensure_ascii=False)
-        + "\n"
-    )
+    return json.dumps(head | {k: v for k, v in body.items() if k != "title"}, indent=2, ensure_ascii=False) + "\n"
 
 
 def main(arguments: list[str]) -> int:
     """Write the schemas, or with `--check` only compare; return the exit status."""
-    stale = [
-        name
-        for name in DOCUMENTS
-        if not path_of(name).exists() or path_of(name).read_text() != generate(name)
-    ]
+    stale = [name for name in DOCUMENTS if not path_of(name).exists() or path_of(name).read_text() != generate(name)]
     if "--check" in arguments:
         if stale:
             sys.stderr.write(f"schemas out of date: {', '.join(stale)}; run `make schemas`\n")

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -11,7 +12,7 @@ MAX_BYTES = 256 * 1024 * 1024
 JsonValue = None | bool | int | float | str | list[Any] | dict[str, Any]
 
 
-class JsonProblem(Exception):
+class JsonError(Exception):
     """Why a text is not strict JSON, and where.
 
     Attributes:
@@ -25,38 +26,38 @@ class JsonProblem(Exception):
 
 
 def decode(raw: bytes) -> str:
-    """Return the text of a UTF-8 document, or raise JsonProblem saying what is wrong with its bytes."""
+    """Return the text of a UTF-8 document, or raise JsonError saying what is wrong with its bytes."""
     if len(raw) > MAX_BYTES:
-        raise JsonProblem(f"the document has {len(raw)} bytes; {MAX_BYTES} is the most that is read")
+        raise JsonError(f"the document has {len(raw)} bytes; {MAX_BYTES} is the most that is read")
     if raw.startswith(b"\xef\xbb\xbf"):
-        raise JsonProblem("the document starts with a UTF-8 byte order mark; save it without one", 1)
+        raise JsonError("the document starts with a UTF-8 byte order mark; save it without one", 1)
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise JsonProblem(f"byte {error.start} is not UTF-8", line) from None
+        raise JsonError(f"byte {error.start} is not UTF-8", line) from None
 
 
 def parse(text: str) -> JsonValue:
     """Parse strict JSON.
 
     Raises:
-        JsonProblem: on a syntax error, a duplicate key, NaN or Infinity, or nesting that is too deep.
+        JsonError: on a syntax error, a duplicate key, NaN or Infinity, or nesting that is too deep.
     """
     try:
         value: JsonValue = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
         return value
     except json.JSONDecodeError as error:
-        raise JsonProblem(f"not JSON: {error.msg} (column {error.colno})", error.lineno) from None
-    except _Refused as refused:
-        raise JsonProblem(refused.args[0], _line_of(text, refused.args[1])) from None
+        raise JsonError(f"not JSON: {error.msg} (column {error.colno})", error.lineno) from None
+    except _RefusedError as refused:
+        raise JsonError(refused.args[0], _line_of(text, refused.args[1])) from None
     except RecursionError:
-        raise JsonProblem("nested too deeply to be read") from None
+        raise JsonError("nested too deeply to be read") from None
     except ValueError as error:  # an integer of thousands of digits
-        raise JsonProblem(f"not JSON that can be read: {error}") from None
+        raise JsonError(f"not JSON that can be read: {error}") from None
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """(problem, regular expression that finds its line)."""
 
 
@@ -66,12 +67,12 @@ def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
         seen: set[str] = set()
         key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         quoted = re.escape(json.dumps(key, ensure_ascii=False))
-        raise _Refused(f"the key {key!r} stands twice in one object", quoted + r"\s*:")
+        raise _RefusedError(f"the key {key!r} stands twice in one object", quoted + r"\s*:")
     return found
 
 
 def _refuse_constant(name: str) -> JsonValue:
-    raise _Refused(f"{name} is not JSON; use null and say why", r"-?\b" + name.lstrip("-") + r"\b")
+    raise _RefusedError(f"{name} is not JSON; use null and say why", r"-?\b" + name.lstrip("-") + r"\b")
 
 
 def _line_of(text: str, pattern: str) -> int | None:
@@ -90,59 +91,63 @@ def pointer(location: Iterable[object]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
 
 
+MAX_TRACED = 32 * 1024 * 1024
+"""Characters beyond which a text is not traced: its findings then name the pointer alone."""
+
+
 def line_of(text: str, json_pointer: str) -> int | None:
-    """Return the 1-based line on which the value (or key) at `json_pointer` stands.
+    """Return the 1-based line of the value (in an object: of its key) at a pointer.
 
-    A pointer to a key that is absent gives the line of its deepest parent that exists. Only the path is walked: the
-    rest is skipped token by token, so the cost is one scan of the text.
+    A pointer to a key that is absent gives the line of its deepest parent that exists; None when the text is no JSON.
     """
-    wanted = [part.replace("~1", "/").replace("~0", "~") for part in json_pointer.split("/")[1:]]
-    position = _find(text, wanted)
-    return None if position is None else text.count("\n", 0, position) + 1
+    lines = _lines(text)
+    while json_pointer and json_pointer not in lines:
+        json_pointer = json_pointer.rpartition("/")[0]
+    return lines.get(json_pointer)
 
 
-def _find(text: str, wanted: list[str]) -> int | None:
-    """Walk the tokens with a stack of (container, key or index), and stop where it equals the wanted path."""
-    best: int | None = None
-    path: list[str] = []
-    counters: list[int] = []  # -1 for an object, else the index in an array
-    matched = 0
-    pending_key: tuple[str, int] | None = None
+class _Frame:
+    """An open object or array, and where in it the reader stands."""
 
-    for match in _TOKEN.finditer(text):
-        token, at = match.group(), match.start()
+    def __init__(self, path: str, opener: str) -> None:
+        self.path, self.is_object = path, opener == "{"
+        self.index, self.key, self.line = 0, None if self.is_object else "0", 0
+
+    def advance(self) -> None:
+        """Go on to the next key or element."""
+        self.index += 1
+        self.key = None if self.is_object else str(self.index)
+
+
+@lru_cache(maxsize=8)
+def _lines(text: str) -> dict[str, int]:
+    """Return pointer → line of every value, in one pass: a release with many findings is traced once."""
+    found: dict[str, int] = {}
+    frames: list[_Frame] = []
+    line, seen = 1, 0
+    for match in _TOKEN.finditer(text) if len(text) <= MAX_TRACED else ():
+        token = match.group()
+        line, seen = line + text.count("\n", seen, match.start()), match.start()
+        frame = frames[-1] if frames else None
         if token == ":":
             continue
-        if token == ",":
-            if counters and counters[-1] >= 0:
-                counters[-1] += 1
-            pending_key = None
-            continue
-        if token in "]}":
-            counters.pop() if counters else None
-            if path:
-                path.pop()
-            matched = min(matched, len(path))
-            continue
-        inside_object = bool(counters) and counters[-1] == -1
-        if inside_object and pending_key is None:
-            pending_key = (json.loads(token) if token[0] == '"' else token, at)
-            continue
-        step = pending_key[0] if inside_object and pending_key else (str(counters[-1]) if counters else None)
-        where = pending_key[1] if inside_object and pending_key else at
-        if step is not None and matched == len(path) and matched < len(wanted) and wanted[matched] == step:
-            best = where
-            if matched + 1 == len(wanted):
-                return best
+        if token in ",]}":
+            if frame and token == ",":
+                frame.advance()
+            elif frames:
+                frames.pop()
+        elif frame and frame.key is None:
+            frame.key, frame.line = pointer([_unquoted(token)])[1:], line
+        else:
+            path = f"{frame.path}/{frame.key}" if frame else ""
+            found.setdefault(path, frame.line if frame and frame.is_object else line)
             if token in "[{":
-                matched += 1
-        if step is None:
-            best = at
-            if not wanted:
-                return best
-        if token in "[{":
-            if step is not None:
-                path.append(step)
-            counters.append(0 if token == "[" else -1)
-        pending_key = None
-    return best
+                frames.append(_Frame(path, token))
+    return found
+
+
+def _unquoted(token: str) -> str:
+    try:
+        return str(json.loads(token))
+    except ValueError:
+        return token

@@ -302,9 +302,7 @@ class Manifest(Document):
     """The dictionaries."""
 
 
-def identity(
-    artifact: SaeArtifact | TranscoderArtifact | CrosscoderArtifact, manifest: Manifest
-) -> dict[str, object]:
+def identity(artifact: SaeArtifact | TranscoderArtifact | CrosscoderArtifact, manifest: Manifest) -> dict[str, object]:
     """Return the fields that tell an artifact apart from every other in its release.
 
     Two artifacts with equal identities are two names for what the fields say is one thing.

@@ -49,13 +49,9 @@ class Semantics(Record):
 
     pre_encoder_subtraction: Literal["none", "b_dec"]
     """What is subtracted from the (normalized) input before the encoder."""
-    activation: Literal[
-        "relu", "topk", "abstopk", "batchtopk", "jumprelu", "gated", "matching_pursuit", "temporal"
-    ]
+    activation: Literal["relu", "topk", "abstopk", "batchtopk", "jumprelu", "gated", "matching_pursuit", "temporal"]
     """The nonlinearity."""
-    gate_quantity: Literal[
-        "pre_activation", "pre_times_decoder_norm", "pre_times_code_norm", "gate_pre_activation"
-    ]
+    gate_quantity: Literal["pre_activation", "pre_times_decoder_norm", "pre_times_code_norm", "gate_pre_activation"]
     """The quantity that is ranked or compared to decide which latents are active."""
     threshold: Literal["none", "per_latent", "scalar", "per_source", "unset"] = "none"
     """Shape of the JumpReLU threshold."""

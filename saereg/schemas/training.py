@@ -45,9 +45,7 @@ class SaeSettings(Record):
                 raise ValueError(f"architecture {self.architecture!r} needs `{needs}`")
             if name != needs and value is not None:
                 raise ValueError(f"architecture {self.architecture!r} has no `{name}`; it takes `{needs}`")
-        if self.k is not None and (
-            self.k > self.d_sae or (self.architecture == "topk" and self.k != int(self.k))
-        ):
+        if self.k is not None and (self.k > self.d_sae or (self.architecture == "topk" and self.k != int(self.k))):
             raise ValueError("`k` must be at most d_sae, and whole for topk")
         return self
 

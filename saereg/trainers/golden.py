@@ -73,8 +73,7 @@ def margins(sae: Any, x: "Tensor") -> "Tensor":  # noqa: ANN401
         x: rows (n, d_in).
     """
     largest: Tensor = pre_activations(sae, x).abs().max(dim=1).values
-    smallest: Tensor = _distances(sae, x).min(dim=1).values
-    return smallest / largest
+    return _distances(sae, x).min(dim=1).values / largest
 
 
 def _distances(sae: Any, x: "Tensor") -> "Tensor":  # noqa: ANN401
@@ -83,7 +82,7 @@ def _distances(sae: Any, x: "Tensor") -> "Tensor":  # noqa: ANN401
     if sae.cfg.architecture() == "topk":
         return _topk_distances(pre, int(sae.cfg.k))
     if sae.cfg.architecture() == "gated":
-        gate = sae.process_sae_in(x) @ sae.W_enc + sae.b_gate
+        gate: Tensor = sae.process_sae_in(x) @ sae.W_enc + sae.b_gate
         return gate.abs().minimum(pre.abs().masked_fill(gate <= 0, float("inf")))
     return (pre - thresholds(sae)).abs()
 

@@ -64,7 +64,7 @@ def train(
         UsageError: when the collection is missing or unfinished, has no such site or too few rows, the settings
             cannot be trained, or the release holds something else under one of the names.
     """
-    require("sae_lens", "training")
+    require("torch", "training")
     folder = Path(config.collection)
     collection = read_collection(folder)
     activations = Activations(folder, collection, config.site)
@@ -72,6 +72,7 @@ def train(
     rows = _training_rows(config, activations)
     references = _references(config, collection)
     check_references(release, references, info)
+    require("sae_lens", "training")  # takes seconds to import, so mistakes are found before
     held_out = activations.read(rows, activations.rows)
     write_evaluation(release / _evaluation_path(config), held_out)
 

@@ -35,7 +35,9 @@ def _finding(finding: Finding, root: Path) -> str:
     lines = [f"{where}  {label}  {finding.message}"]
     lines += _quote(finding, root)
     if finding.expected or finding.found:
-        parts = [f"{name}  {shorten(v, 70)}" for name, v in (("expected", finding.expected), ("found", finding.found)) if v]
+        parts = [
+            f"{name}  {shorten(v, 70)}" for name, v in (("expected", finding.expected), ("found", finding.found)) if v
+        ]
         lines.append("   " + "    ".join(parts))
     if finding.hint:
         lines.append(f"   fix  {finding.hint}   (saereg rule {finding.code})")

@@ -30,7 +30,7 @@ def number(value: object) -> str:
     if value is None:
         return "–"
     if isinstance(value, bool):
-        return "yes" if value else ""
+        return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -38,7 +38,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table with aligned columns; numbers stand right."""
     columns = [list(column) for column in zip(head, *rows, strict=True)]
     widths = [max(len(cell) for cell in column) for column in columns]
-    right = [all(cell.strip("–").replace(".", "").replace("-", "").isdigit() or cell in ("", "–") for cell in c[1:]) for c in columns]
+    right = [
+        all(cell.strip("–").replace(".", "").replace("-", "").isdigit() or cell in ("", "–") for cell in c[1:])
+        for c in columns
+    ]
     lines = []
     for line, row in enumerate([head, *rows]):
         cells = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]

@@ -25,7 +25,7 @@ def raw_config(folder: Path) -> dict[str, jsontext.JsonValue] | None:
     """Return cfg.json as a plain object, or None when there is none or it is no JSON object."""
     try:
         value = jsontext.parse(jsontext.decode((folder / CONFIG_FILE).read_bytes()))
-    except (OSError, jsontext.JsonProblem):
+    except (OSError, jsontext.JsonError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -62,7 +62,7 @@ def read_folder(folder: Path, weights_file: str, device: str) -> Checkpoint:
 def _config(path: Path) -> ArtifactConfig:
     try:
         text = jsontext.decode(path.read_bytes())
-    except jsontext.JsonProblem as problem:
+    except jsontext.JsonError as problem:
         raise DocumentError(path, "", problem.problem) from None
     return parse_config(text, path)
 

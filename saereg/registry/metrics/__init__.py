@@ -1,0 +1,1 @@
+"""Metric definitions, the sums they follow from, and the engine that computes those."""

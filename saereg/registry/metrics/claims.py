@@ -22,9 +22,7 @@ def tolerance_of(claim: Claim) -> float:
         return claim.tolerance
     exponent = Decimal(repr(claim.value)).normalize().as_tuple().exponent
     digits = -int(exponent) if isinstance(exponent, int) else 0
-    return (
-        float(0.5 * 10.0 ** -max(digits, 0)) if digits > 0 else 0.5 if claim.metric.startswith("l0") else 1e-6
-    )
+    return float(0.5 * 10.0 ** -max(digits, 0)) if digits > 0 else 0.5 if claim.metric.startswith("l0") else 1e-6
 
 
 def judge(claims: Iterable[Claim], measurements: Iterable[Measurement]) -> tuple[Verdict, ...]:

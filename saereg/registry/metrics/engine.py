@@ -48,9 +48,7 @@ def evaluation_rows(
         yield batch, batch if evaluation.target is None else read_span(path, target, first, count)
 
 
-def moments(
-    dictionary: "Dictionary", path: Path, evaluation: Evaluation, batch_rows: int = BATCH_ROWS
-) -> Moments:
+def moments(dictionary: "Dictionary", path: Path, evaluation: Evaluation, batch_rows: int = BATCH_ROWS) -> Moments:
     """Run a dictionary over an evaluation and return the sums.
 
     Raises:
@@ -60,7 +58,7 @@ def moments(
     first = 0
     with torch.no_grad():
         for x, target in evaluation_rows(path, evaluation, batch_rows):
-            x_run = x.to(dictionary.device, dictionary.dtype)
+            x_run = x.to(dictionary.device)  # the dictionary casts: statistics are applied before rounding
             try:
                 f = dictionary.encode(x_run)
                 x_hat = dictionary.decode(f, x_run)
@@ -73,9 +71,7 @@ def moments(
     return total
 
 
-def measure(
-    dictionary: "Dictionary", path: Path, name: str, evaluation: Evaluation
-) -> tuple[Measurement, ...]:
+def measure(dictionary: "Dictionary", path: Path, name: str, evaluation: Evaluation) -> tuple[Measurement, ...]:
     """Return every metric of a dictionary on one evaluation, with all that is needed to repeat it."""
     sums = moments(dictionary, path, evaluation)
     definitions = DEFINITIONS | (PER_SOURCE if sums.per_source else {})

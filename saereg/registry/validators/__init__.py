@@ -41,7 +41,7 @@ CHECKS: tuple[Check, ...] = (
     ArtifactCheck("recorded_l0", "header", numbers.recorded_l0),
     ArtifactCheck("recorded_claims", "header", numbers.recorded_claims),
     ReleaseCheck("large_files_unaltered", "weights", layout.large_files_unaltered),
-    ArtifactCheck("weights_sound", "weights", weights.weights_sound),
+    ArtifactCheck("weights_sound", "weights", weights.weights_sound, blocking=True),
     ArtifactCheck("golden_replays", "weights", weights.golden_replays),
     ArtifactCheck("source_agrees", "weights", weights.source_agrees),
     ArtifactCheck("recomputed", "data", numbers.recomputed),

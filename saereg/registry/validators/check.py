@@ -18,11 +18,15 @@ class ReleaseCheck:
 
 @dataclass(frozen=True)
 class ArtifactCheck:
-    """A check of one artifact; skipped at levels weights and data once cheaper checks found errors in it."""
+    """A check of one artifact; skipped at levels weights and data once cheaper checks found errors in it.
+
+    A `blocking` one counts as cheaper than the others of its level: where weights are not finite, nothing is replayed.
+    """
 
     name: str
     level: Level
     run: Callable[[ArtifactSubject], Iterator[Finding]]
+    blocking: bool = False
 
 
 Check = ReleaseCheck | ArtifactCheck

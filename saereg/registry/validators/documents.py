@@ -8,7 +8,7 @@ from saereg.errors import did_you_mean
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject, document_findings
 from saereg.schemas.artifact_config import is_training
 from saereg.schemas.cfg import SaelensConfig, SaelensMetadata
-from saereg.schemas.document import SCHEMA_VERSION, Problem
+from saereg.schemas.document import SCHEMA_VERSION
 from saereg.schemas.manifest import CrosscoderArtifact, TranscoderArtifact, identity
 from saereg.schemas.report import Finding
 
@@ -23,9 +23,7 @@ def schema_version(release: ReleaseSubject) -> Iterator[Finding]:
     """SR104: a newer minor version is read, with a note that it is newer."""
     manifest = release.manifest
     if manifest and int(manifest.schema_version.split(".")[1]) > int(SCHEMA_VERSION.split(".")[1]):
-        message = (
-            f"schema version {manifest.schema_version} is newer than this saereg knows ({SCHEMA_VERSION})"
-        )
+        message = f"schema version {manifest.schema_version} is newer than this saereg knows ({SCHEMA_VERSION})"
         raw = release.manifest_finding("SR104", message, "/schema_version")
         yield raw.model_copy(update={"severity": "note"})
 
@@ -60,9 +58,7 @@ def references_resolve(release: ReleaseSubject) -> Iterator[Finding]:
     uses = [(f"/sites/{key}/model", site.model, "base_models") for key, site in manifest.sites.items()]
     for key, evaluation in manifest.evaluations.items():
         uses += [(f"/evaluations/{key}/site", evaluation.site, "sites")] if evaluation.site else []
-        uses += (
-            [(f"/evaluations/{key}/dataset", evaluation.dataset, "datasets")] if evaluation.dataset else []
-        )
+        uses += [(f"/evaluations/{key}/dataset", evaluation.dataset, "datasets")] if evaluation.dataset else []
     for artifact in release.artifacts:
         uses += _uses(artifact)
     tables = {name: getattr(manifest, name) for name in ("base_models", "sites", "datasets", "evaluations")}
@@ -75,20 +71,14 @@ def references_resolve(release: ReleaseSubject) -> Iterator[Finding]:
 
 def _uses(artifact: ArtifactSubject) -> list[tuple[str, str, str]]:
     claim, pointer = artifact.claim, artifact.pointer
-    uses = (
-        [(f"{pointer}/training/dataset", claim.training.dataset, "datasets")]
-        if claim.training.dataset
-        else []
-    )
+    uses = [(f"{pointer}/training/dataset", claim.training.dataset, "datasets")] if claim.training.dataset else []
     for i, stated in enumerate(claim.claims):
         if stated.evaluation:
             uses.append((f"{pointer}/claims/{i}/evaluation", stated.evaluation, "evaluations"))
     if isinstance(claim, CrosscoderArtifact):
         return uses + [(f"{pointer}/sources", key, "sites") for key in claim.sources.site_keys]
     uses.append((f"{pointer}/site", claim.site, "sites"))
-    return uses + (
-        [(f"{pointer}/site_out", claim.site_out, "sites")] if isinstance(claim, TranscoderArtifact) else []
-    )
+    return uses + ([(f"{pointer}/site_out", claim.site_out, "sites")] if isinstance(claim, TranscoderArtifact) else [])
 
 
 def config_fits(artifact: ArtifactSubject) -> Iterator[Finding]:
@@ -109,20 +99,12 @@ def metadata_survives(artifact: ArtifactSubject) -> Iterator[Finding]:
     if not isinstance(config, SaelensConfig):
         return
     if not config.metadata.sae_lens_version:
-        yield artifact.config_finding(
-            "SR121", "metadata.sae_lens_version is missing", "/metadata/sae_lens_version"
-        )
+        yield artifact.config_finding("SR121", "metadata.sae_lens_version is missing", "/metadata/sae_lens_version")
     for key in config.metadata.model_extra or {}:
         if guess := did_you_mean(key, SaelensMetadata.model_fields):
-            problem = Problem(
-                "unknown_key",
-                f"/metadata/{key}",
-                f"unknown metadata key {key!r}, did you mean {guess!r}?",
-                None,
-                guess,
-            )
-            for raw in document_findings(artifact.config_path, [problem], artifact.claim.id):
-                yield raw.model_copy(update={"severity": "warning"})
+            message = f"unknown metadata key {key!r}, did you mean {guess!r}?"
+            raw = artifact.config_finding("SR103", message, f"/metadata/{key}", expected=guess, found=key)
+            yield raw.model_copy(update={"severity": "warning"})  # SAELens itself keeps any metadata key
 
 
 def manifest_and_config_agree(artifact: ArtifactSubject) -> Iterator[Finding]:
@@ -143,9 +125,7 @@ def manifest_and_config_agree(artifact: ArtifactSubject) -> Iterator[Finding]:
     for name, stated, found in pairs:
         if stated != found:
             message = f"the manifest says {name} = {_show(stated)}, cfg.json says {_show(found)}"
-            yield artifact.claim_finding(
-                "SR215", message, f"/{name}", expected=_show(found), found=_show(stated)
-            )
+            yield artifact.claim_finding("SR215", message, f"/{name}", expected=_show(found), found=_show(stated))
 
 
 def _show(value: object) -> str:

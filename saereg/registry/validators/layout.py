@@ -12,9 +12,7 @@ from saereg.schemas.index import IndexFile
 from saereg.schemas.names import path_problem
 from saereg.schemas.report import Finding
 
-PICKLE_SUFFIXES = frozenset(
-    {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".bin", ".dill", ".npy", ".npz"}
-)
+PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".bin", ".dill", ".npy", ".npz"})
 """Suffixes of formats that are, or can hold, pickles."""
 
 TRAINING_NAMES = (
@@ -44,9 +42,7 @@ def index_present(release: ReleaseSubject) -> Iterator[Finding]:
         expected, found = release.index.manifest_sha256, sha256_text(release.manifest_text)
         if expected != found:
             message = "the manifest has changed since the index was built"
-            yield finding(
-                "SR012", message, path=INDEX_FILE, pointer="/manifest_sha256", expected=expected, found=found
-            )
+            yield finding("SR012", message, path=INDEX_FILE, pointer="/manifest_sha256", expected=expected, found=found)
 
 
 def same_artifacts(release: ReleaseSubject) -> Iterator[Finding]:
@@ -68,15 +64,13 @@ def indexed_files(release: ReleaseSubject) -> Iterator[Finding]:
     for file, artifact in indexed:
         entry, path = release.files.get(file.path), file.path
         if entry is None:
-            yield finding(
-                "SR002", f"{path} is in the index but not in the release", path=path, artifact=artifact
-            )
+            yield finding("SR002", f"{path} is in the index but not in the release", path=path, artifact=artifact)
         elif entry.size != file.size:
             message = f"{path} has {entry.size} bytes, the index says {file.size}"
             sizes = {"expected": str(file.size), "found": str(entry.size)}
             yield finding("SR009", message, path=path, artifact=artifact, **sizes)
     for path in sorted(set(release.files) - {file.path for file, _ in indexed} - {MANIFEST_FILE, INDEX_FILE}):
-        if not is_refused(path):
+        if not is_refused(path) and not path_problem(path) and not _is_hidden_pickle(release, path):
             yield finding("SR003", f"{path} is not in the index", path=path)
 
 
@@ -107,9 +101,7 @@ def _altered(release: ReleaseSubject, *, large: bool) -> Iterator[Finding]:
         digest = sha256_of(release.root / file.path)
         if digest != file.sha256:
             message = f"{file.path} was altered since the index was built"
-            yield finding(
-                "SR009", message, path=file.path, artifact=artifact, expected=file.sha256, found=digest
-            )
+            yield finding("SR009", message, path=file.path, artifact=artifact, expected=file.sha256, found=digest)
 
 
 def portable_names(release: ReleaseSubject) -> Iterator[Finding]:
@@ -117,7 +109,7 @@ def portable_names(release: ReleaseSubject) -> Iterator[Finding]:
     folded = Counter(entry.path.casefold() for entry in release.entries)
     for entry in release.entries:
         if problem := path_problem(entry.path):
-            yield finding("SR004", f"the file name {json.dumps(entry.path)} has {problem}", path=entry.path)
+            yield finding("SR004", f"the name {json.dumps(entry.path)} is not portable: {problem}", path=entry.path)
         elif folded[entry.path.casefold()] > 1:
             message = f"{entry.path} differs from another file by case alone; on some machines they are one"
             yield finding("SR004", message, path=entry.path)
@@ -127,9 +119,7 @@ def links_and_specials(release: ReleaseSubject) -> Iterator[Finding]:
     """SR010 and SR013: nothing but regular files, and links that stay inside."""
     for entry in release.entries:
         if entry.kind == "escape":
-            yield finding(
-                "SR010", f"{entry.path} is a link that leads out of the release, or nowhere", path=entry.path
-            )
+            yield finding("SR010", f"{entry.path} is a link that leads out of the release, or nowhere", path=entry.path)
         elif entry.kind == "special":
             yield finding("SR013", f"{entry.path} is no regular file", path=entry.path)
 
@@ -137,7 +127,7 @@ def links_and_specials(release: ReleaseSubject) -> Iterator[Finding]:
 def no_pickles(release: ReleaseSubject) -> Iterator[Finding]:
     """SR005: no pickles, by suffix or by their first bytes."""
     for path in release.files:
-        if _is_pickle(path) or (not _is_known(path) and _starts_like_a_pickle(release, path)):
+        if _is_pickle(path) or _is_hidden_pickle(release, path):
             yield finding("SR005", f"{path} is, or can hold, a pickle", path=path)
 
 
@@ -178,8 +168,10 @@ def is_refused(path: str) -> bool:
     return _is_pickle(path) or PurePosixPath(path).name.lower().startswith(TRAINING_NAMES)
 
 
-def _starts_like_a_pickle(release: ReleaseSubject, path: str) -> bool:
-    """Recognize pickle protocol 2 and later (0x80 n) and torch's zip archives of them."""
+def _is_hidden_pickle(release: ReleaseSubject, path: str) -> bool:
+    """Recognize pickle protocol 2 and later (0x80 n), and torch's zip archives of them, under any name."""
+    if _is_known(path):
+        return False
     try:
         with (release.root / path).open("rb") as file:
             start = file.read(4)

@@ -41,15 +41,16 @@ def recorded_l0(artifact: ArtifactSubject) -> Iterator[Finding]:
         most = measurement.maximum if measurement.maximum is not None else measurement.value
         if measurement.metric == "l0" and most is not None and most > k:
             message = f"the index records up to {most:g} active latents, but k = {k:g}"
-            yield artifact.finding(
-                "SR413", message, path="index.json", expected=f"at most {k:g}", found=f"{most:g}"
-            )
+            yield artifact.finding("SR413", message, path="index.json", expected=f"at most {k:g}", found=f"{most:g}")
 
 
 def recorded_claims(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR411, SR412, SR414 and SR415: the claims agree with the measurements that the index records."""
     if artifact.evidence is not None:
-        yield from _verdict_findings(artifact, judge(artifact.claim.claims, artifact.evidence.metrics))
+        verdicts = judge(artifact.claim.claims, artifact.evidence.metrics)
+        claims, d_sae = artifact.claim.claims, artifact.claim.d_sae
+        # An impossible number has its own rule; that it also differs from the measurement adds nothing.
+        yield from _verdict_findings(artifact, [v for v in verdicts if not _impossible(claims[v.claim], d_sae)])
 
 
 def evaluations_fit(artifact: ArtifactSubject) -> Iterator[Finding]:
@@ -85,9 +86,7 @@ def recomputed(artifact: ArtifactSubject) -> Iterator[Finding]:
 
     manifest, root = artifact.release.manifest, artifact.release.root
     recorded = artifact.evidence.metrics if artifact.evidence else ()
-    names = {
-        claim.evaluation for claim in artifact.claim.claims if claim.kind == "recomputed" and claim.evaluation
-    }
+    names = {claim.evaluation for claim in artifact.claim.claims if claim.kind == "recomputed" and claim.evaluation}
     names |= {measurement.evaluation for measurement in recorded}
     usable = sorted(names & set(manifest.evaluations)) if manifest else []
     if not usable or manifest is None:
@@ -117,11 +116,7 @@ def _not_reproduced(
         if new is None or (new.value is None and old.value is None):
             continue
         scale = max(1.0, abs(old.value or 0.0))
-        if (
-            new.value is None
-            or old.value is None
-            or abs(new.value - old.value) > max(old.tolerance, 1e-5) * scale
-        ):
+        if new.value is None or old.value is None or abs(new.value - old.value) > max(old.tolerance, 1e-5) * scale:
             message = f"{old.metric} on {old.evaluation!r} is {_text(new.value)}, the index records {_text(old.value)}"
             expected, now = _text(old.value), _text(new.value)
             yield artifact.finding("SR416", message, path="index.json", expected=expected, found=now)
@@ -134,9 +129,7 @@ def _verdict_findings(artifact: ArtifactSubject, verdicts: Iterable[Verdict]) ->
             code = CODE_OF.get(claim.metric, "SR414")
             message = f"{claim.metric} is claimed to be {claim.value:g}; {verdict.why}"
             shown = _text(verdict.measured)
-            yield artifact.claim_finding(
-                code, message, f"{pointer}/value", expected=shown, found=f"{claim.value:g}"
-            )
+            yield artifact.claim_finding(code, message, f"{pointer}/value", expected=shown, found=f"{claim.value:g}")
         elif verdict.verdict == "not_verifiable":
             message = f"{claim.metric} = {claim.value:g} cannot be verified: {verdict.why}"
             yield artifact.claim_finding("SR415", message, pointer)

@@ -65,14 +65,19 @@ class _Run:
             for position, check in enumerate(checks):
                 if isinstance(check, ArtifactCheck):
                     self._each_artifact(check)
+                    if check.blocking:
+                        self._update_failed()
                 else:
                     self._collect(check.run(self.subject), None)
                     self.ran += 1
                 if self.progress:
                     self.progress(f"{wave}: {check.name}", position + 1, len(checks))
-            self.failed |= {f.artifact for f in self.findings if f.artifact and f.severity == "error"}
+            self._update_failed()
         self._note_missing_sources()
         return self._summarize()
+
+    def _update_failed(self) -> None:
+        self.failed |= {f.artifact for f in self.findings if f.artifact and f.severity == "error"}
 
     def _each_artifact(self, check: ArtifactCheck) -> None:
         for artifact in self.subject.artifacts:
@@ -100,20 +105,13 @@ class _Run:
         for artifact in self.subject.artifacts:
             source = artifact.claim.source_checkpoint
             if source is not None and (folder is None or not (folder / source.path).is_file()):
-                reason = (
-                    f"the source checkpoint {source.path} is not at hand; name its folder with --checkpoints"
-                )
+                reason = f"the source checkpoint {source.path} is not at hand; name its folder with --checkpoints"
                 self.skipped.append(Skipped(check="source_agrees", artifact=artifact.claim.id, reason=reason))
 
     def _summarize(self) -> Report:
         unique = {f.model_dump_json(): f for f in self.findings}.values()
-        ordered = sorted(
-            unique, key=lambda f: (f.path or "", f.line or 0, f.code, f.artifact or "", f.message)
-        )
-        counts = {
-            severity: sum(f.severity == severity for f in ordered)
-            for severity in ("error", "warning", "note")
-        }
+        ordered = sorted(unique, key=lambda f: (f.path or "", f.line or 0, f.code, f.artifact or "", f.message))
+        counts = {severity: sum(f.severity == severity for f in ordered) for severity in ("error", "warning", "note")}
         return Report(
             release=self.subject.name,
             level=self.level,

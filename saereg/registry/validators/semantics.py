@@ -44,9 +44,7 @@ def hook_names(release: ReleaseSubject) -> Iterator[Finding]:
             yield release.manifest_finding("SR303", message, f"/sites/{key}/module", found=site.module)
         elif site.hook_name and site.layer is not None and _layer(site.hook_name) not in (None, site.layer):
             message = f"{site.hook_name!r} is not in layer {site.layer}"
-            yield release.manifest_finding(
-                "SR303", message, f"/sites/{key}/hook_name", expected=str(site.layer)
-            )
+            yield release.manifest_finding("SR303", message, f"/sites/{key}/hook_name", expected=str(site.layer))
 
 
 def last_hidden_state(release: ReleaseSubject) -> Iterator[Finding]:
@@ -67,11 +65,7 @@ def last_hidden_state(release: ReleaseSubject) -> Iterator[Finding]:
 def last_hidden_state_in_config(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR304: the same trap, in the hf_hook_name of a SAELens configuration."""
     config, manifest = artifact.config, artifact.release.manifest
-    if (
-        not isinstance(config, SaelensConfig)
-        or manifest is None
-        or isinstance(artifact.claim, CrosscoderArtifact)
-    ):
+    if not isinstance(config, SaelensConfig) or manifest is None or isinstance(artifact.claim, CrosscoderArtifact):
         return
     match = _HIDDEN_STATES.match(config.metadata.hf_hook_name or "")
     site = manifest.sites.get(artifact.claim.site)
@@ -103,9 +97,7 @@ def site_width(artifact: ArtifactSubject) -> Iterator[Finding]:
         model = manifest.base_models.get(site.model) if site else None
         if site and model and site.stream == "residual" and model.d_model not in (None, width):
             message = f"{name} = {width}, but the residual stream of {model.id} has width {model.d_model}"
-            yield artifact.claim_finding(
-                "SR302", message, f"/{name}", expected=str(model.d_model), found=str(width)
-            )
+            yield artifact.claim_finding("SR302", message, f"/{name}", expected=str(model.d_model), found=str(width))
 
 
 def normalization_applied(artifact: ArtifactSubject) -> Iterator[Finding]:
@@ -113,9 +105,7 @@ def normalization_applied(artifact: ArtifactSubject) -> Iterator[Finding]:
     kind = getattr(artifact.config, "normalize_activations", None)
     if kind in NOT_APPLIED:
         message = f"normalize_activations is {kind!r}, which SAELens does not apply at inference"
-        yield artifact.config_finding(
-            "SR311", message, "/normalize_activations", expected="none (folded)", found=kind
-        )
+        yield artifact.config_finding("SR311", message, "/normalize_activations", expected="none (folded)", found=kind)
 
 
 def tokens_stated(release: ReleaseSubject) -> Iterator[Finding]:

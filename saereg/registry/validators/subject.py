@@ -48,10 +48,13 @@ def finding(code: str, message: str, **where: object) -> Finding:
 def document_findings(path: str, problems: list[Problem], artifact: str | None = None) -> Iterator[Finding]:
     """Yield one finding per problem of a document."""
     for problem in problems:
-        code = "SR104" if problem.pointer == "/schema_version" else CODES[problem.kind]
+        version = problem.pointer == "/schema_version"
+        sentence = (
+            f"schema version {problem.found} is not one that this saereg reads (1.x)" if version else problem.sentence
+        )
         yield finding(
-            code,
-            problem.sentence,
+            "SR104" if version else CODES[problem.kind],
+            sentence,
             path=path,
             artifact=artifact,
             line=problem.line,
@@ -93,7 +96,7 @@ class ReleaseSubject:
             return None, [Problem("syntax", "", f"the file has {entry.size} bytes; at most {limit} are read")]
         try:
             return jsontext.decode((self.root / path).read_bytes()), []
-        except jsontext.JsonProblem as problem:
+        except jsontext.JsonError as problem:
             return None, [Problem("syntax", "", problem.problem, problem.line)]
         except OSError as error:
             return None, [Problem("syntax", "", f"the file cannot be read: {error.strerror}")]
@@ -152,9 +155,7 @@ class ReleaseSubject:
         """Its artifacts, in the manifest's order."""
         evidence = {entry.id: entry for entry in self.index.artifacts} if self.index else {}
         claims = self.manifest.artifacts if self.manifest else ()
-        return tuple(
-            ArtifactSubject(self, i, claim, evidence.get(claim.id)) for i, claim in enumerate(claims)
-        )
+        return tuple(ArtifactSubject(self, i, claim, evidence.get(claim.id)) for i, claim in enumerate(claims))
 
     def line(self, pointer: str) -> int | None:
         """Return the line of a pointer in the manifest."""

@@ -1,6 +1,7 @@
 """SR2: the configuration against the header of the weight file. No weights are read."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from saereg.registry.header import TensorEntry
 from saereg.registry.validators.subject import ArtifactSubject
@@ -25,13 +26,9 @@ def architecture_matches(artifact: ArtifactSubject) -> Iterator[Finding]:
     extra = found - set(expected)
     if not missing and not extra:
         return
-    others = (
-        [name for name in _with_tensors(found) if name != config.architecture] if missing or extra else []
-    )
+    others = [name for name in _with_tensors(found) if name != config.architecture] if missing or extra else []
     if others:
-        message = (
-            f"architecture is {config.architecture!r}, but the tensors are those of {' or '.join(others)}"
-        )
+        message = f"architecture is {config.architecture!r}, but the tensors are those of {' or '.join(others)}"
         yield artifact.config_finding("SR211", message, "/architecture", expected=", ".join(others))
         return
     for name in sorted(missing):
@@ -45,8 +42,9 @@ def architecture_matches(artifact: ArtifactSubject) -> Iterator[Finding]:
 
 def _with_tensors(found: set[str]) -> list[str]:
     """Return the SAELens architectures whose tensor names are exactly these (temporal is too varied to name)."""
+    smallest: dict[str, Any] = {"d_in": 1, "d_sae": 1, "d_out": 1}
     names = {
-        name: set(model.model_construct(None, **{"d_in": 1, "d_sae": 1, "out_width": 1}).tensors())
+        name: set(model.model_construct(None, **smallest).tensors())
         for name, model in INFERENCE.items()
         if name != "temporal"
     }
@@ -57,9 +55,7 @@ def shapes_match(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR201: every tensor has the shape that the configuration implies."""
     for name, spec, entry in _pairs(artifact):
         if entry.shape != spec.shape:
-            transposed = (
-                " (transposed?)" if entry.shape == spec.shape[::-1] and entry.shape != spec.shape else ""
-            )
+            transposed = " (transposed?)" if entry.shape == spec.shape[::-1] and entry.shape != spec.shape else ""
             message = f"{name} has shape {entry.shape}, the configuration implies {spec.shape}{transposed}"
             yield artifact.finding(
                 "SR201", message, path=artifact.weights_path, expected=str(spec.shape), found=str(entry.shape)

@@ -75,9 +75,7 @@ def _golden_hint(artifact: ArtifactSubject) -> str | None:
     if config is None or isinstance(config, CrosscoderConfig):
         return None
     other = "false" if config.apply_b_dec_to_input else "true"
-    return (
-        f"try the switches of cfg.json: apply_b_dec_to_input {other}, normalize_activations, threshold units"
-    )
+    return f"try the switches of cfg.json: apply_b_dec_to_input {other}, normalize_activations, threshold units"
 
 
 def source_agrees(artifact: ArtifactSubject) -> Iterator[Finding]:
