@@ -15,7 +15,7 @@ from saereg.trainers.hooks import capture
 from saereg.trainers.model import LoadedModel, ModelSource, load_model
 from saereg.trainers.packing import Batch, Framing, batches, framing
 from saereg.trainers.resume import resumed
-from saereg.trainers.shards import COLLECTION_FILE, ShardBuffer
+from saereg.trainers.shards import COLLECTION_FILE, ShardBuffer, remove_leftovers
 from saereg.trainers.sites import ResolvedSite, describe, probe, resolve
 
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ class _Collector:
     def run(self, corpus: Corpus, progress: Progress | None) -> Collection:
         """Run the batches that are left."""
         begun, frame = self._collection, self._run.frame
+        remove_leftovers(self._out)
         self._save(begun)
         texts = corpus.read(begun.dataset if begun.dataset.documents else None)
         start = begun.cursor or Cursor()

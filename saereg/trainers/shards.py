@@ -74,6 +74,12 @@ class ShardBuffer:
         return shards
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of a run that was killed while it wrote."""
+    for leftover in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
+        leftover.unlink()
+
+
 def write_rows(path: Path, rows: "Tensor") -> None:
     """Write a file with the tensor `x` under a temporary name, then rename it."""
     from safetensors.torch import save_file

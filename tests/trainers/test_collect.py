@@ -103,6 +103,8 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(stop_at, collecting,
     config = collecting(tmp_path / "c", rows=2000)
     with pytest.raises(StoppedError):
         collect(config, stop)
+    (config.out / "residual-1").mkdir(exist_ok=True)
+    (config.out / "residual-1" / ".shard-00003.safetensors.1.tmp").write_bytes(b"half of a shard")
     collect(config)
     files = sorted(path.relative_to(collection) for path in collection.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(config.out) for path in config.out.rglob("*") if path.is_file())
