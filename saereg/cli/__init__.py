@@ -83,13 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
-        code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        words = list(arguments) if arguments is not None else None
+        code = cli.main(args=words, standalone_mode=False, color=False if os.environ.get("NO_COLOR") else None)
+        sys.stdout.flush()
         return int(code or ExitCode.CLEAN)
     except click.exceptions.Abort:
         click.echo("stopped", err=True)
         return 130
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return int(ExitCode.USAGE)
     except SaeregError as error:
         click.echo(f"error: {error}", err=True)
@@ -107,3 +109,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         kind = type(error).__name__
         click.echo(f"internal error: {kind}: {error} (SAEREG_TRACEBACK=1 shows where; please report it)", err=True)
         return int(ExitCode.INTERNAL)
+
+
+def _show(error: click.ClickException) -> None:
+    """Say what is wrong with the command, and where its help is; without any argument, the help itself."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return
+    message = error.format_message().rstrip(".")
+    click.echo(f"error: {message[:1].lower()}{message[1:]}", err=True)
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        click.echo(f"help: {context.command_path} --help", err=True)

@@ -28,4 +28,5 @@ def command(target: str, checkpoints: Path | None) -> None:
     said = ", ".join(f"{verdicts.count(v)} {v.replace('_', ' ')}" for v in sorted(set(verdicts))) or "none stated"
     counts = f"{plural(len(index.artifacts), 'artifact')}, {plural(len(index.all_files()), 'file')}"
     click.echo(f"index.json: {counts}; claims: {said}")
-    next_step(f"saereg validate {target} --level data")
+    step = ("saereg validate", target, "--level", "data")
+    next_step(*step, *(("--checkpoints", checkpoints) if checkpoints else ()))

@@ -44,7 +44,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         OSError: when it cannot be read.
     """
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DocumentError(path, "", " ".join(str(error).split())) from None
     if not isinstance(value, dict):

@@ -43,7 +43,9 @@ def command(out: Path, seed: int) -> int:
         for found in demo.compare():
             agree = agree and found.active_sets_equal and found.max_rel_error < 1e-5
             sets = "same active latents" if found.active_sets_equal else "OTHER active latents"
-            steps.say(f"{found.artifact}: {found.rows} rows, {sets}, reconstructions differ by {found.max_rel_error:.1e}")
+            steps.say(
+                f"{found.artifact}: {found.rows} rows, {sets}, reconstructions differ by {found.max_rel_error:.1e}"
+            )
     with steps("query"):
         steps.say(_listed(demo.release))
     _where_next(demo.release)

@@ -1,6 +1,7 @@
 """`saereg ls`."""
 
 import json
+from collections.abc import Sequence
 
 import click
 
@@ -8,7 +9,11 @@ from saereg.cli.render.text import next_step, number, table
 from saereg.registry.query import Selection, parse_condition, resolve_field
 from saereg.registry.release import ReleaseArtifact, open_release
 
-COLUMNS = "id,kind,architecture,layer,d_in,d_sae,k,seed,explained_variance,l0,dead_fraction,canonical"
+COLUMNS = (
+    "id", "kind", "architecture", "layer", "d_in", "d_sae", "k", "seed", "explained_variance", "l0", "dead_fraction",
+    "canonical",
+)  # fmt: skip
+"""Fields shown unless others are asked for; those without any value are left out."""
 
 SHORT = {"explained_variance": "ev", "dead_fraction": "dead", "architecture": "arch"}
 """Headings of wide columns."""
@@ -18,19 +23,27 @@ SHORT = {"explained_variance": "ev", "dead_fraction": "dead", "architecture": "a
 @click.argument("targets", nargs=-1, required=True)
 @click.option("--where", multiple=True, help="Condition such as 'l0 < 64' or 'kind = sae'; repeatable, all must hold.")
 @click.option("--sort", help="Field to sort by; -field reverses.")
-@click.option("--columns", default=COLUMNS, help="Fields to show, separated by commas.")
+@click.option("--columns", help=f"Fields to show, separated by commas.  [default: {','.join(COLUMNS)}]")
 @click.option("--format", "form", type=click.Choice(["table", "json", "ids"]), default="table", show_default=True)
-def command(targets: tuple[str, ...], where: tuple[str, ...], sort: str | None, columns: str, form: str) -> None:
+def command(targets: tuple[str, ...], where: tuple[str, ...], sort: str | None, columns: str | None, form: str) -> None:
     """List the artifacts of releases. Metrics are those measured by `saereg build`; absent values stay absent."""
-    chosen = Selection(tuple(artifact for target in targets for artifact in open_release(target)))
+    releases = {target: open_release(target) for target in targets}
+    chosen = Selection(tuple(artifact for release in releases.values() for artifact in release))
     for condition in where:
         chosen = chosen.find(**dict([parse_condition(condition)]))
     if sort:
         chosen = chosen.sort(sort)
-    fields = [resolve_field(name.strip()) for name in columns.split(",")]
-    click.echo({"json": _json, "ids": _ids, "table": _table}[form](chosen, fields))
-    if form == "table" and len(chosen):
-        next_step(f"saereg show {targets[0]}:{chosen[0].id}")
+    if columns is not None:
+        fields = [resolve_field(name.strip()) for name in columns.split(",")]
+    else:
+        fields = _worth_showing(chosen, ("release", *COLUMNS) if len(releases) > 1 else COLUMNS)
+    click.echo({"json": _json, "ids": _ids, "table": _table}[form](chosen, fields), nl=form != "ids")
+    if len(chosen):
+        of = next(target for target, release in releases.items() if release is chosen[0].release)
+        next_step("saereg show", f"{of}:{chosen[0].id}")
+    else:
+        click.echo("no artifact meets every condition" if where else "no artifacts", err=True)
+        next_step("saereg ls", *releases)
 
 
 def _json(chosen: Selection, fields: list[str]) -> str:
@@ -38,15 +51,17 @@ def _json(chosen: Selection, fields: list[str]) -> str:
 
 
 def _ids(chosen: Selection, fields: list[str]) -> str:
-    return "\n".join(artifact.id for artifact in chosen)
+    return "".join(f"{artifact.id}\n" for artifact in chosen)
 
 
 def _table(chosen: Selection, fields: list[str]) -> str:
-    if not len(chosen):
-        return "no artifacts"
-    kept = [name for name in fields if any(_cell(artifact, name) not in ("–", "no") for artifact in chosen)]
-    rows = [[_cell(artifact, name) for name in kept] for artifact in chosen]
-    return table([SHORT.get(name, name) for name in kept], rows)
+    rows = [[_cell(artifact, name) for name in fields] for artifact in chosen]
+    return table([SHORT.get(name, name) for name in fields], rows)
+
+
+def _worth_showing(chosen: Selection, fields: Sequence[str]) -> list[str]:
+    """Return the fields in which some artifact has a value."""
+    return [name for name in fields if not len(chosen) or any(_cell(a, name) not in ("–", "no") for a in chosen)]
 
 
 def _cell(artifact: ReleaseArtifact, name: str) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from saereg.errors import UsageError
-from saereg.registry.refs import parse_reference
+from saereg.registry.refs import parse_reference, require_folder
 
 
 def local_folder(target: str) -> Path:
@@ -11,10 +11,12 @@ def local_folder(target: str) -> Path:
 
     Raises:
         UsageError: when it names something on the Hub, or a single artifact.
+        NothingToValidateError: when it is not there.
     """
     reference = parse_reference(target)
     if reference.folder is None:
         raise UsageError(f"{target}: this command works on a local folder; download the release first")
     if reference.artifact is not None:
         raise UsageError(f"{target}: this command works on a whole release; name its folder, {reference.folder}")
+    require_folder(reference.folder)
     return reference.folder

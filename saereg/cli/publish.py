@@ -48,7 +48,8 @@ def command(
     plan = publisher.plan(root, report)
     if dry_run:
         click.echo(plan.text() if form == "json" else _plan_text(plan), nl=False)
-        next_step(f"saereg publish {source} {target}")
+        flags = ("--delete-remote-only",) if delete_remote_only else ()
+        next_step("saereg publish", source, target, *(("--level", level) if level else ()), *flags)
         return
     with bar("publish") as progress:
         done = publisher.apply(root, plan, progress)
@@ -57,7 +58,7 @@ def command(
 
         write_text_atomically(receipt, done.text())
     click.echo(done.text() if form == "json" else _plan_text(plan) + _receipt_text(done), nl=False)
-    next_step(f"saereg ls {target.partition(':')[2]}")
+    next_step("saereg ls", target.partition(":")[2])
 
 
 def _deepest_available() -> Level:

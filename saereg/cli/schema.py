@@ -2,6 +2,7 @@
 
 import click
 
+from saereg.cli.render.text import next_step
 from saereg.schemas import export
 
 
@@ -10,3 +11,7 @@ from saereg.schemas import export
 def command(document: str | None) -> None:
     """Print the JSON Schema (draft 2020-12) of a document; without a name, list the documents."""
     click.echo(export.schema(document) if document else "\n".join(export.DOCUMENTS), nl=document is None)
+    if document:
+        next_step(f"saereg schema {document} > {export.path_of(document).name}")
+    else:
+        next_step("saereg schema", next(iter(export.DOCUMENTS)))

@@ -19,13 +19,14 @@ def command(target: str, form: str) -> None:
     release = _release(target)
     if release is not None:
         click.echo(release.manifest.text() if form == "json" else _release_text(release), nl=False)
-        next_step(f"saereg ls {target}")
+        next_step("saereg ls" if release.index else "saereg build", target)
         return
     artifact = open_artifact(target)
     click.echo(
         json.dumps(_artifact_json(artifact), indent=2) + "\n" if form == "json" else _artifact_text(artifact), nl=False
     )
-    next_step(f"""python -c "import saereg; print(saereg.load('{target}'))\"""")
+    code = f"import saereg; print(saereg.load({target!r}))"
+    next_step("python -c", code) if set(code) & set('"$`!\\') else next_step(f'python -c "{code}"')
 
 
 def _release(target: str) -> Release | None:
@@ -64,8 +65,8 @@ def _release_text(release: Release) -> str:
 
 
 def _artifact_text(artifact: ReleaseArtifact) -> str:
-    fields = {name: value for name, value in artifact.fields.items() if value not in (None, (), False)}
-    skip = set(artifact.metrics) | {"id"}
+    fields = {n: v for n, v in artifact.fields.items() if v is not None and v is not False and v != ()}
+    skip = set(artifact.metrics) | {"id", "release"}
     text = f"{artifact.id}\n" + _rows([(name, number(value)) for name, value in fields.items() if name not in skip])
     return text + (_evidence_text(artifact, artifact.evidence) if artifact.evidence else "no evidence: saereg build\n")
 

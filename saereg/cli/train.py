@@ -38,20 +38,35 @@ def command() -> None:
 
 @command.command()
 @click.option("--model", required=True, help="Local folder or Hub id of a transformers model.")
-@click.option("--text", "corpus", multiple=True, required=True, help="Text file, folder, .jsonl, builtin:prose or builtin:code.")
+@click.option(
+    "--text", "corpus", multiple=True, required=True, help="Text file, folder, .jsonl, builtin:prose or builtin:code."
+)
 @click.option("--site", "sites", multiple=True, required=True, help="residual:L, mlp:L, attention:L or module=PATH.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the collection.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the collection."
+)
 @click.option("--rows", type=click.IntRange(min=1), required=True, help="Rows (tokens) per site.")
 @click.option("--context-size", default=128, show_default=True, type=click.IntRange(min=2))
-@click.option("--batch", "batch_contexts", default=32, show_default=True, type=click.IntRange(min=1), help="Contexts per forward pass.")
-@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float32", show_default=True, help="Stored type.")
+@click.option(
+    "--batch",
+    "batch_contexts",
+    default=32,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Contexts per forward pass.",
+)
+@click.option(
+    "--dtype", type=click.Choice(["float16", "float32"]), default="float32", show_default=True, help="Stored type."
+)
 @click.option("--shard-rows", default=65536, show_default=True, type=click.IntRange(min=1))
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--bos", is_flag=True, help="Prepend BOS where the tokenizer does not.")
 @click.option("--revision", help="Commit of the model on the Hub.")
 @click.option("--model-name", help="Id of the model in the release.")
 @click.option("--model-license", help="Licence of the weights.")
-@click.option("--model-dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True)
+@click.option(
+    "--model-dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True
+)
 def collect(**options: Any) -> None:  # noqa: ANN401 - one value per option
     """Run a model over text and keep the activations of some sites. A stopped run goes on where it was."""
     from saereg.trainers.collect import CollectConfig

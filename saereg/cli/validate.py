@@ -9,7 +9,7 @@ from saereg.cli.progress import bar
 from saereg.cli.render.report import RENDERERS
 from saereg.cli.render.text import next_step
 from saereg.errors import ExitCode
-from saereg.schemas.report import LEVELS, SEVERITIES, Level, Report, Severity
+from saereg.schemas.report import LEVELS, SEVERITIES, Finding, Level, Report, Severity
 
 
 @click.command()
@@ -45,18 +45,23 @@ def command(
         from saereg.registry.atomic import write_text_atomically
 
         write_text_atomically(output, text if form != "text" else click.unstyle(text))
-    next_step(_next(report, target))
-    return int(ExitCode.FINDINGS if _fails(report, fail_on) else ExitCode.CLEAN)
+        click.echo(f"report: {output}", err=True)
+    grave = _grave(report, fail_on)
+    if grave:
+        next_step("saereg rule", grave[0].code)
+    elif report.level == "data":
+        next_step("saereg publish", target, "dir:OUT", "--dry-run")
+    else:
+        deeper = LEVELS[LEVELS.index(report.level) + 1]
+        next_step("saereg validate", target, "--level", deeper, *_given(checkpoints))
+    return int(ExitCode.FINDINGS if grave else ExitCode.CLEAN)
 
 
-def _fails(report: Report, fail_on: Severity) -> bool:
-    grave = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
-    return any(finding.severity in grave for finding in report.findings)
+def _grave(report: Report, fail_on: Severity) -> list[Finding]:
+    """Return the findings that fail the run, the gravest first."""
+    counted = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
+    return sorted((f for f in report.findings if f.severity in counted), key=lambda f: counted.index(f.severity))
 
 
-def _next(report: Report, target: str) -> str:
-    if report.errors:
-        return f"saereg rule {report.errors[0].code}"
-    if report.level == "data":
-        return f"saereg publish {target} dir:OUT --dry-run"
-    return f"saereg validate {target} --level {LEVELS[LEVELS.index(report.level) + 1]}"
+def _given(checkpoints: Path | None) -> tuple[object, ...]:
+    return ("--checkpoints", checkpoints) if checkpoints else ()

@@ -18,7 +18,7 @@ def publisher_of(target: str, *, delete_unknown: bool = False) -> FolderPublishe
     """
     scheme, _, place = target.partition(":")
     if not place:
-        raise UsageError(f"{target!r} is no target; write dir:FOLDER")
+        raise UsageError(f"{target!r} is no target; write dir:{scheme or 'FOLDER'}")
     if scheme not in PUBLISHERS:
         raise UnknownNameError("target", f"{scheme}:", [f"{name}:" for name in PUBLISHERS])
     return PUBLISHERS[scheme](Path(place), delete_unknown=delete_unknown)

@@ -6,22 +6,47 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text under a temporary name in the same folder, then rename: a reader sees the old or the new file.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name in the same folder to write to, then rename it: a reader sees the old or the new file.
+
+    The file ends up with the usual permissions, whatever the writer gave it: safetensors makes files that only their
+    owner can read. On an error the old file stays and the temporary one goes.
 
     Raises:
-        OSError: when the folder cannot be written; the old file is untouched.
+        OSError: when the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        yield temporary
+        temporary.chmod(mode)
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a text in UTF-8, atomically.
+
+    Raises:
+        OSError: when the folder cannot be written; the old file is untouched.
+    """
+    write_bytes_atomically(path, text.encode("utf-8"))
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """Write bytes atomically.
+
+    Raises:
+        OSError: when the folder cannot be written; the old file is untouched.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextlib.contextmanager

@@ -1,14 +1,12 @@
 """Add a dictionary to a release folder's manifest.json, without disturbing what else stands there."""
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from saereg.errors import UsageError
-from saereg.registry.atomic import write_text_atomically
+from saereg.registry.atomic import exclusive, write_text_atomically
 from saereg.schemas.document import Record
 from saereg.schemas.manifest import Artifact, Evaluation, Manifest, ReleaseInfo
 from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy
@@ -56,7 +54,7 @@ def add_to_manifest(
         DocumentError: when the manifest that is there cannot be read.
     """
     release.mkdir(parents=True, exist_ok=True)
-    with _alone(release):
+    with exclusive(release):
         manifest = check_references(release, references, info)
         artifacts = {known.id: known for known in manifest.artifacts} | {artifact.id: artifact}
         manifest = manifest.model_copy(update={"artifacts": tuple(artifacts.values())})
@@ -105,19 +103,3 @@ def _joined(old: Mapping[str, R], new: Mapping[str, R], kind: str, path: Path) -
             fields = [name for name in type(value).model_fields if getattr(value, name) != getattr(old[key], name)]
             raise UsageError(f"{path}: {kind} {key!r} has another {', '.join(fields)}; use another release folder")
     return {**old, **new}
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder itself, so that no lock file is left in the release; nothing where there are none."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -1,7 +1,6 @@
 """Golden vectors on disk: inputs and what the source of the weights makes of them, for any library to replay."""
 
 import json
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saereg.errors import WeightsError
+from saereg.registry.atomic import write_bytes_atomically
 from saereg.registry.blocks import read_tensor, require_torch
 from saereg.registry.header import read_header
 
@@ -86,14 +86,3 @@ def tensor_bytes(tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str] | 
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + raw[8 + length :]
-
-
-def write_bytes_atomically(path: Path, content: bytes) -> None:
-    """Write under a temporary name in the same folder, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

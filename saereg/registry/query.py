@@ -40,8 +40,8 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 """Condition suffix → meaning; the value stands left."""
 
 FIELDS = (
-    "id", "kind", "architecture", "format", "model", "model_step", "revision", "layer", "stream", "module", "hook_name",
-    "parameter", "site", "site_out", "axis", "steps", "n_sources", "d_in", "d_out", "d_sae", *Sparsity.model_fields,
+    "release", "id", "kind", "architecture", "format", "model", "model_step", "revision", "layer", "stream", "module",
+    "hook_name", "parameter", "site", "site_out", "axis", "steps", "n_sources", "d_in", "d_out", "d_sae", *Sparsity.model_fields,
     "seed", "snapshot", "variant", "canonical", "tokens", *get_args(MetricId),
 )  # fmt: skip
 """Every field that a condition, a sort or a column can name."""
@@ -58,6 +58,7 @@ def fields_of(artifact: "ReleaseArtifact") -> dict[str, Any]:
     values |= {name: getattr(claim, name) for name in ("id", "kind", "architecture", "format", "d_in", "d_sae")}
     values |= {name: getattr(claim, name) for name in ("seed", "snapshot", "variant", "canonical")}
     values |= claim.sparsity.model_dump()
+    values["release"] = f"{manifest.release.name} {manifest.release.version}"
     values |= {"site": site_key, "tokens": claim.training.tokens, "d_out": claim.d_in}
     if isinstance(claim, TranscoderArtifact):
         values |= {"site_out": claim.site_out, "d_out": claim.d_out}

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from saereg.errors import UsageError
+from saereg.errors import NothingToValidateError, UsageError, did_you_mean
 
 _HUB = re.compile(r"^hf://(?P<repo>[^/@:\s]+/[^/@:\s]+)(@(?P<revision>[^:/\s]+))?(/(?P<path>[^:\s]+))?(:(?P<id>\S+))?$")
 
@@ -51,3 +51,18 @@ def parse_reference(text: str | Path) -> Reference:
         return Reference(folder=Path(text))
     folder, _, artifact = text.partition(":")
     return Reference(folder=Path(folder), artifact=artifact or None)
+
+
+def require_folder(folder: Path) -> None:
+    """Refuse a folder that is not there, and name the one beside it that may have been meant.
+
+    Raises:
+        NothingToValidateError: when it is no folder.
+    """
+    if folder.is_dir():
+        return
+    parent = folder.absolute().parent
+    beside = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+    guess = did_you_mean(folder.name, beside)
+    hint = f"; did you mean {str(folder.with_name(guess))!r}?" if guess else ""
+    raise NothingToValidateError(f"{folder} is not a folder{hint}")

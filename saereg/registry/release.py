@@ -11,7 +11,7 @@ from saereg.registry import hub
 from saereg.registry.digest import sha256_of
 from saereg.registry.formats.layout import CONFIG_FILE
 from saereg.registry.query import Selection, fields_of
-from saereg.registry.refs import Reference, parse_reference
+from saereg.registry.refs import Reference, parse_reference, require_folder
 from saereg.schemas.artifact_config import ArtifactConfig, parse_config
 from saereg.schemas.index import Index, IndexArtifact
 from saereg.schemas.manifest import CrosscoderArtifact, Manifest, SaeArtifact, TranscoderArtifact
@@ -200,8 +200,7 @@ def _open(reference: Reference) -> Release:
         snapshot = hub.fetch_documents(reference.repo, reference.revision)
         return _read(snapshot, repo=reference.repo)
     folder = reference.folder or Path()
-    if not folder.is_dir():
-        raise NothingToValidateError(f"{folder} is not a folder")
+    require_folder(folder)
     return _read(folder, repo=None)
 
 

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saereg.errors import UsageError
+from saereg.registry.atomic import write_bytes_atomically
 from saereg.registry.digest import sha256_of
 from saereg.registry.draft import References, add_to_manifest, check_references
 from saereg.registry.formats.layout import GOLDEN_FILE, LOG_FILE
-from saereg.registry.golden_file import write_bytes_atomically, write_golden
+from saereg.registry.golden_file import write_golden
 from saereg.schemas.collection import Collection
 from saereg.schemas.manifest import Evaluation, ReleaseInfo, SaeArtifact, SourceCheckpoint, Sparsity, TrainingFacts
 from saereg.schemas.training import TrainConfig
 from saereg.trainers.activations import Activations, read_collection
+from saereg.trainers.claims import claims_of
 from saereg.trainers.export import WEIGHTS_FILE, export, inference_config, save_checkpoint, write_evaluation
 from saereg.trainers.fit import Fitted, build, check_settings, fit, tools
 from saereg.trainers.golden import make_golden
@@ -82,7 +84,8 @@ def train(
     source = export(fitted, checkpoint, checkpoints=checkpoints, folder=target)
     write_golden(target / GOLDEN_FILE, make_golden(fitted.sae, held_out, config.seed))
     write_bytes_atomically(target / LOG_FILE, (checkpoint.parent / LOG_FILE).read_bytes())
-    artifact = _artifact(config, collection, fitted, source)
+    claims = claims_of(fitted.sae, held_out, _evaluation_key(config), fitted.sae.cfg.metadata.l0)
+    artifact = _artifact(config, collection, fitted, source).model_copy(update={"claims": claims})
     add_to_manifest(release, artifact, references, info=info)
     digest = sha256_of(target / WEIGHTS_FILE)
     return TrainedArtifact(artifact, target, checkpoint, digest, fitted.sae.cfg.metadata.l0)

@@ -1,11 +1,11 @@
 """Activations on disk: shards that appear whole or not at all."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saereg.errors import UsageError
+from saereg.registry.atomic import replacing
 from saereg.registry.digest import sha256_of
 from saereg.schemas.collection import Shard
 
@@ -84,13 +84,5 @@ def write_rows(path: Path, rows: "Tensor") -> None:
     """Write a file with the tensor `x` under a temporary name, then rename it."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.touch()
-    mode = temporary.stat().st_mode  # safetensors makes files that only their owner can read
-    try:
+    with replacing(path) as temporary:
         save_file({TENSOR: rows.contiguous()}, temporary)
-        temporary.chmod(mode)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Small words and tables."""
 
+import shlex
 from collections.abc import Sequence
 
 import click
@@ -31,6 +32,8 @@ def number(value: object) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(number(part) for part in value) or "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -38,10 +41,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table with aligned columns; numbers stand right."""
     columns = [list(column) for column in zip(head, *rows, strict=True)]
     widths = [max(len(cell) for cell in column) for column in columns]
-    right = [
-        all(cell.strip("–").replace(".", "").replace("-", "").isdigit() or cell in ("", "–") for cell in c[1:])
-        for c in columns
-    ]
+    right = [all(cell in ("", "–") or _is_number(cell) for cell in column[1:]) for column in columns]
     lines = []
     for line, row in enumerate([head, *rows]):
         cells = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]
@@ -50,6 +50,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def next_step(command: str) -> None:
-    """Name the next command on stderr."""
-    click.echo(f"next: {command}", err=True)
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def next_step(command: str, *words: object) -> None:
+    """Name the next command on stderr; the words after it are quoted for the shell where they need it."""
+    click.echo(" ".join(["next:", command, *(shlex.quote(str(word)) for word in words)]), err=True)

@@ -1,12 +1,11 @@
 """cfg.json and a safetensors file side by side in a folder: read, checked and written. Imports torch late."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saereg.errors import DocumentError, FormatError, WeightsError
-from saereg.registry.atomic import write_text_atomically
+from saereg.registry.atomic import replacing, write_text_atomically
 from saereg.registry.blocks import read_tensor, require_torch
 from saereg.registry.checkpoint import Checkpoint
 from saereg.registry.formats.layout import CONFIG_FILE
@@ -92,13 +91,8 @@ def write_folder(checkpoint: Checkpoint, folder: Path, weights_file: str, metada
 
     weights = _storable(checkpoint.check())
     text = checkpoint.cfg.text()
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{weights_file}.{os.getpid()}.tmp"
-    try:
+    with replacing(folder / weights_file) as temporary:
         save_file(weights, temporary, metadata=metadata)
-        temporary.replace(folder / weights_file)
-    finally:
-        temporary.unlink(missing_ok=True)
     write_text_atomically(folder / CONFIG_FILE, text)
 
 

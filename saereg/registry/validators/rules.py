@@ -198,5 +198,5 @@ def rule(code: str) -> Rule:
         UnknownNameError: when there is none.
     """
     if code.upper() not in RULES:
-        raise UnknownNameError("rule", code, RULES)
+        raise UnknownNameError("rule", code.upper(), RULES)
     return RULES[code.upper()]

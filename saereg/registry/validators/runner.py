@@ -5,6 +5,7 @@ from pathlib import Path
 
 from saereg.errors import NothingToValidateError
 from saereg.registry.blocks import require_torch
+from saereg.registry.refs import require_folder
 from saereg.registry.release import MANIFEST_FILE
 from saereg.registry.validators import CHECKS
 from saereg.registry.validators.check import ArtifactCheck
@@ -36,8 +37,7 @@ def validate(
         NothingToValidateError: when there is no folder, or no manifest in it.
         MissingExtraError: for level weights or data without the `torch` extra.
     """
-    if not root.is_dir():
-        raise NothingToValidateError(f"{root} is not a folder")
+    require_folder(root)
     if not (root / MANIFEST_FILE).is_file():
         raise NothingToValidateError(f"{root} holds no {MANIFEST_FILE}: nothing to validate")
     if level in DEAR:
