@@ -34,8 +34,8 @@ INFO = ReleaseInfo(
     description="Small dictionaries trained in minutes to show the whole way of a release. Not meant for research.",
 )
 
-ROWS = 106_496
-"""Tokens collected, each at two layers: 52 batches of 2,048, of which two are held out."""
+ROWS = 208_896
+"""Tokens collected, each at two layers: 102 batches of 2,048, of which two are held out."""
 
 HELD_OUT = 4_096
 
@@ -48,7 +48,7 @@ RUNS: tuple[dict[str, object], ...] = (
 )
 """What is trained; every dictionary has 3,072 latents for a width of 384."""
 
-TOKENS = 102_400
+TOKENS = 204_800
 """Token activations that each dictionary is trained on."""
 
 Progress = Callable[[str, int, int], None]
@@ -79,10 +79,16 @@ class Demo:
     Attributes:
         out: where everything goes: `collection/`, `checkpoints/`, `release/`, `published/`.
         seed: random seed of the trainings.
+        rows: tokens to collect.
+        tokens: token activations to train each dictionary on.
+        held_out: rows kept for evaluation.
     """
 
     out: Path
     seed: int = 0
+    rows: int = ROWS
+    tokens: int = TOKENS
+    held_out: int = HELD_OUT
 
     @property
     def release(self) -> Path:
@@ -121,7 +127,7 @@ class Demo:
             corpus=("builtin:prose", "builtin:code"),
             sites=SITES,
             out=self.out / "collection",
-            rows=ROWS,
+            rows=self.rows,
         )
         found = collect(config, lambda done, total: progress("collect", done, total))
         return f"{found.rows:,} tokens of {found.dataset.id} at {', '.join(found.sites)} of {found.model.id}"
@@ -138,18 +144,18 @@ class Demo:
 
             trained = train(self.config(run), self.release, self.out / "checkpoints", report, info=INFO)
             done.append(f"{trained.artifact.id} ({trained.weights_sha256[:8]})")
-        return f"{len(done)} dictionaries on {TOKENS:,} tokens each: {', '.join(done)}"
+        return f"{len(done)} dictionaries on {self.tokens:,} tokens each: {', '.join(done)}"
 
     def config(self, run: dict[str, object]) -> TrainConfig:
         """Return the configuration of one training run."""
-        dictionary = {key: run[key] for key in ("architecture", "k", "l1_coefficient") if key in run}
-        dictionary |= {"d_sae": 3072, "sparsity_warm_up_steps": 20 if "l1_coefficient" in run else 0}
+        dictionary: dict[str, object] = {"d_sae": 3072, "sparsity_warm_up_steps": 20 if "l1_coefficient" in run else 0}
+        dictionary |= {key: run[key] for key in ("architecture", "k", "l1_coefficient") if key in run}
         settings: dict[str, object] = {
             "collection": str(self.out / "collection"),
             "site": run["site"],
             "sae": dictionary,
-            "optimization": {"tokens": TOKENS, "batch_size": 2048, "lr": 1e-3, "lr_warm_up_steps": 5},
-            "evaluation": {"rows": HELD_OUT},
+            "optimization": {"tokens": self.tokens, "batch_size": 2048, "lr": 1e-3, "lr_warm_up_steps": 5},
+            "evaluation": {"rows": self.held_out},
             "artifact": {"id": run["id"], "canonical": bool(run.get("canonical"))},
             "seed": self.seed,
         }

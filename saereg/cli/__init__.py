@@ -34,6 +34,10 @@ GROUPS: dict[str, dict[str, str]] = {
 """Heading → verb → its one line. Each verb is the command `command` in the file of its name."""
 
 
+INTERRUPTED, BROKEN_PIPE = 130, 141
+"""What shells call a process that was ended by Ctrl-C, or because nobody reads its output any more."""
+
+
 class Verbs(click.Group):
     """A group whose commands are imported one by one, on use."""
 
@@ -84,22 +88,24 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
         words = list(arguments) if arguments is not None else None
-        code = cli.main(args=words, standalone_mode=False, color=False if os.environ.get("NO_COLOR") else None)
+        colour = False if os.environ.get("NO_COLOR") else None
+        code = cli.main(args=words, prog_name="saereg", standalone_mode=False, color=colour)
         sys.stdout.flush()
         return int(code or ExitCode.CLEAN)
     except click.exceptions.Abort:
         click.echo("stopped", err=True)
-        return 130
+        return INTERRUPTED
     except click.ClickException as error:
         _show(error)
         return int(ExitCode.USAGE)
     except SaeregError as error:
         click.echo(f"error: {error}", err=True)
         return int(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): point stdout elsewhere, so that the exit is silent too.
+    except (BrokenPipeError, SystemExit):
+        # The reader of our output went away (`| head`), which click answers with an exit of its own. Point stdout
+        # elsewhere, so that the exit is silent too; and answer as a process that the system ended for it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitCode.CLEAN)
+        return BROKEN_PIPE
     except OSError as error:
         click.echo(f"error: {error.filename or 'file'}: {error.strerror or error}", err=True)
         return int(ExitCode.USAGE)

@@ -45,6 +45,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise DocumentError(path, "", f"{line}{error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DocumentError(path, "", " ".join(str(error).split())) from None
     if not isinstance(value, dict):

@@ -9,6 +9,7 @@ import click
 from saereg.cli.configuration import overlaid, read_yaml
 from saereg.cli.progress import bar
 from saereg.cli.render.text import next_step
+from saereg.errors import UsageError
 
 PLACES = {
     "collection": "collection",
@@ -134,6 +135,10 @@ def sae(
     parsed = TrainConfig.from_text(canonical(settings), config or "flags")
     folder = release.absolute()
     label = name or folder.name
+    if licence is None and not (folder / "manifest.json").is_file():
+        raise UsageError(
+            f"{release} is a new release: give --license, and --name and --title if its folder is not enough"
+        )
     info = ReleaseInfo(name=label, version="0.1.0", title=title or label, license=licence) if licence else None
     with bar(f"train {parsed.artifact.id}") as progress:
         done = train(

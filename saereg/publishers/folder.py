@@ -1,8 +1,10 @@
 """Publish to a folder: built beside the target, verified there, then exchanged with it in one step.
 
-A reader sees the old release or the new one, never a mixture, and a kill at any moment leaves the old one.
+A reader sees the old release or the new one, never a mixture, and a kill at any moment leaves one of them whole. What a
+killed run leaves beside the target, the next run removes.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -32,12 +34,14 @@ class FolderPublisher:
 
     Attributes:
         folder: the target.
-        delete_unknown: whether files at the target that no release ever named may be removed.
+        delete_unknown: whether files that the target has and the release has not may be removed.
     """
 
     def __init__(self, folder: Path, *, delete_unknown: bool = False) -> None:
         self.folder, self.delete_unknown = folder, delete_unknown
         self._digests: dict[tuple[str, int, int, int], str] = {}
+        whole = folder.absolute()
+        self._staging, self._aside = (whole.with_name(f".{whole.name}.{word}") for word in ("staging", "old"))
 
     @property
     def target(self) -> str:
@@ -52,7 +56,9 @@ class FolderPublisher:
             UsageError: when the target is no place for this release.
         """
         self._require_place(root)
-        plan = make_plan(root, report, self.target, self.state())
+        parent = self.folder.absolute().parent
+        with exclusive(parent) if parent.is_dir() else contextlib.nullcontext():
+            plan = make_plan(root, report, self.target, self.state())
         self._require_known(plan)
         return plan
 
@@ -61,16 +67,19 @@ class FolderPublisher:
 
         Raises:
             PublishError: when the target is not as planned, or a file of the release changed meanwhile.
+            UsageError: when the target holds what may not be removed.
         """
         started = time.monotonic()
         self.folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with exclusive(self.folder.absolute().parent):
+        with exclusive(self.folder.absolute().parent) as locked:
+            self._clean_up(locked)
             state = self.state()
             if (state_digest(state) if state is not None else None) != plan.base:
                 raise PublishError(f"{self.target} has changed since the plan was made; plan again")
+            self._require_known(plan)
             if not plan.is_noop:
                 self._replace(root, plan, progress)
-        return self._receipt(plan, self.state() or {}, time.monotonic() - started)
+            return self._receipt(plan, self.state() or {}, time.monotonic() - started)
 
     def state(self) -> State | None:
         """Return what the target holds, or None when it does not exist."""
@@ -103,31 +112,48 @@ class FolderPublisher:
             raise UsageError(f"{folder} holds the release {theirs!r}, not {ours!r}; choose another folder")
 
     def _require_known(self, plan: Plan) -> None:
-        removed = [operation.path for operation in plan.operations if operation.action == "remove"]
+        """Refuse to remove anything that the release does not replace, links and hidden folders included."""
+        kept = {operation.path for operation in plan.operations if operation.action != "remove"}
+        removed = sorted(_everything(self.folder) - kept)
+        if any(path.split("/")[0] == ".git" for path in removed):
+            raise UsageError(f"{self.folder} is a git repository, which a publish would remove; choose another folder")
         if removed and not self.delete_unknown:
             shown = ", ".join(removed[:5]) + (" …" if len(removed) > 5 else "")
-            problem = f"{self.folder} holds {len(removed)} files that the release does not: {shown}"
-            raise UsageError(f"{problem}; move them away, or allow it with --delete-remote-only")
+            counted = "a file" if len(removed) == 1 else f"{len(removed)} files"
+            problem = f"{self.folder} holds {counted} that the release does not: {shown}"
+            raise UsageError(f"{problem}; move that away, or allow its removal with --delete-remote-only")
+
+    def _clean_up(self, locked: bool) -> None:
+        """Remove what a killed run left, and put the target back if it was killed between two renames.
+
+        Raises:
+            PublishError: when there is something and, without a lock, it may belong to a run that is under way.
+        """
+        left = [path for path in (self._staging, self._aside) if path.exists()]
+        if left and not locked:
+            raise PublishError(f"{left[0]} is there: another publish is under way, or was killed; if so, remove it")
+        if self._aside.exists() and not self.folder.exists():
+            self._aside.rename(self.folder.absolute())
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True)
 
     def _replace(self, root: Path, plan: Plan, progress: Progress | None) -> None:
-        name, parent = self.folder.absolute().name, self.folder.absolute().parent
-        staging = parent / f".{name}.{os.getpid()}.staging"
-        shutil.rmtree(staging, ignore_errors=True)
+        self._staging.mkdir()
         try:
-            self._stage(root, plan, staging, progress)
-            _exchange(staging, self.folder.absolute())
+            self._stage(root, plan, progress)
+            _exchange(self._staging, self.folder.absolute(), self._aside)
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            shutil.rmtree(self._staging, ignore_errors=True)
 
-    def _stage(self, root: Path, plan: Plan, staging: Path, progress: Progress | None) -> None:
+    def _stage(self, root: Path, plan: Plan, progress: Progress | None) -> None:
         total, done = sum(o.size for o in plan.operations if o.action != "remove"), 0
         for operation in plan.operations:
             if operation.action == "remove":
                 continue
-            place = staging / operation.path
+            place = self._staging / operation.path
             place.parent.mkdir(parents=True, exist_ok=True)
             if operation.action != "same" or not _link(self.folder / operation.path, place):
-                _copy(root / operation.path, place, operation)
+                _copy(root, place, operation)
             done += operation.size
             if progress:
                 progress(operation.path, done, total)
@@ -164,20 +190,32 @@ def _link(old: Path, new: Path) -> bool:
     return True
 
 
-def _copy(source: Path, place: Path, operation: Operation) -> None:
+def _everything(folder: Path) -> set[str]:
+    """Return the path of every entry of a folder but folders, hidden ones and links included."""
+    found: set[str] = set()
+    for place, folders, files in os.walk(folder):
+        linked = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        found |= {Path(place, name).relative_to(folder).as_posix() for name in (*files, *linked)}
+    return found
+
+
+def _copy(root: Path, place: Path, operation: Operation) -> None:
     """Copy a file, hashing what is written: a file that changed after validation is refused."""
     digest = hashlib.sha256()
-    with source.open("rb", buffering=0) as reader, place.open("wb") as writer:
-        while block := reader.read(BLOCK):
-            digest.update(block)
-            writer.write(block)
-        writer.flush()
-        os.fsync(writer.fileno())
+    try:
+        with (root / operation.path).open("rb", buffering=0) as reader, place.open("wb") as writer:
+            while block := reader.read(BLOCK):
+                digest.update(block)
+                writer.write(block)
+            writer.flush()
+            os.fsync(writer.fileno())
+    except FileNotFoundError:
+        raise PublishError(f"{operation.path} is gone since the plan was made; run saereg validate {root}") from None
     if digest.hexdigest() != operation.sha256:
-        raise PublishError(f"{operation.path} is not the file of the index any more; run saereg validate {source}")
+        raise PublishError(f"{operation.path} has changed since the plan was made; run saereg validate {root}")
 
 
-def _exchange(new: Path, target: Path) -> None:
+def _exchange(new: Path, target: Path, aside: Path) -> None:
     """Put `new` where `target` is; what was there ends up at `new`'s old place.
 
     Linux and macOS exchange two folders in one system call. Elsewhere the old one is renamed first, so that for an
@@ -188,21 +226,24 @@ def _exchange(new: Path, target: Path) -> None:
         return
     if _exchange_in_one_call(new, target):
         return
-    aside = target.with_name(f".{target.name}.{os.getpid()}.old")
     target.rename(aside)
-    new.rename(target)
+    try:
+        new.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
     aside.rename(new)
 
 
 def _exchange_in_one_call(one: Path, other: Path) -> bool:
     """Exchange two folders in one system call; False where system or file system has none."""
+    if sys.platform not in ("linux", "darwin"):
+        return False
     libc, here, exchange = ctypes.CDLL(None, use_errno=True), -100, 2  # AT_FDCWD; RENAME_EXCHANGE and RENAME_SWAP are 2
     first, second = os.fsencode(one), os.fsencode(other)
-    calls: dict[str, Callable[[], int]] = {
-        "linux": lambda: int(libc.renameat2(here, first, here, second, exchange)),
-        "darwin": lambda: int(libc.renamex_np(first, second, exchange)),
-    }
     try:
-        return sys.platform in calls and calls[sys.platform]() == 0
+        if sys.platform == "darwin":
+            return int(libc.renamex_np(first, second, exchange)) == 0
+        return int(libc.renameat2(here, first, here, second, exchange)) == 0
     except AttributeError:  # a C library without the call
         return False

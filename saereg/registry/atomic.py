@@ -50,16 +50,24 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder itself, so that no lock file is left behind; no lock where the system has none."""
+def exclusive(folder: Path) -> Iterator[bool]:
+    """Wait for a lock on a folder itself, so that no lock file is left behind.
+
+    Yields:
+        Whether the lock is held: some systems and network file systems have none.
+    """
     try:
         import fcntl
     except ImportError:
-        yield
+        yield False
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            held = True
+        except OSError:
+            held = False
+        yield held
     finally:
         os.close(descriptor)

@@ -20,37 +20,50 @@ class Entry:
     Attributes:
         path: POSIX path relative to the release.
         size: bytes, 0 unless a regular file.
-        kind: `file`, `escape` (a symbolic link out of the release), or `special` (socket, pipe, device, broken link).
+        kind: `file`, `escape` (a symbolic link out of the release, or to nothing), `special` (socket, pipe, device), or
+            `closed` (a folder that cannot be listed).
     """
 
     path: str
     size: int
-    kind: Literal["file", "escape", "special"]
+    kind: Literal["file", "escape", "special", "closed"]
 
 
 def scan(root: Path) -> tuple[Entry, ...]:
     """List every entry below a release folder, sorted by path.
 
     Links to files inside the release (or into the blob store of the Hub's local cache, when the release is a snapshot
-    in it) count as files; linked folders and all other links are `escape`. Nothing is opened.
+    in it) count as files; linked folders and all other links are `escape`. Nothing is opened. Names that are not UTF-8
+    are given with backslashes, so that they can be shown; no rule lets such a path pass.
 
     Raises:
         OSError: when the folder itself cannot be listed.
     """
     allowed = _allowed_roots(root)
     found: list[Entry] = []
-    pending = [root]
+    pending = [""]
     while pending:
         folder = pending.pop()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                path = Path(entry.path).relative_to(root).as_posix()
-                if entry.is_dir(follow_symlinks=False):
-                    if entry.name not in IGNORED_FOLDERS:
-                        pending.append(Path(entry.path))
-                elif entry.name not in IGNORED_FILES:
-                    found.append(_entry(Path(entry.path), path, allowed))
+        try:
+            with os.scandir(root / folder) as listing:
+                entries = list(listing)
+        except OSError:
+            if not folder:
+                raise
+            found.append(Entry(_shown(folder), 0, "closed"))
+            continue
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name not in IGNORED_FOLDERS:
+                    pending.append(path)
+            elif entry.name not in IGNORED_FILES:
+                found.append(_entry(Path(entry.path), _shown(path), allowed))
     return tuple(sorted(found, key=lambda entry: entry.path))
+
+
+def _shown(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _allowed_roots(root: Path) -> tuple[Path, ...]:

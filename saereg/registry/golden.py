@@ -47,6 +47,7 @@ def replay(cfg: ArtifactConfig, weights: Path, header: Header, golden_path: Path
     golden = read_golden(golden_path)
     _check_widths(golden, cfg, golden_path)
     f, x_hat = StreamedDictionary(cfg, weights, header).run(golden.x)
+    _check_outputs(golden, f, x_hat, golden_path)
     return compare(golden, f, x_hat, f"saereg {version('saereg')}")
 
 
@@ -83,6 +84,12 @@ def _check_widths(golden: GoldenVectors, cfg: ArtifactConfig, path: Path) -> Non
         raise WeightsError(
             path.name, f"rows of shape {tuple(golden.x.shape[1:])}, the dictionary reads {expected}", "x"
         )
-    highest = int(golden.active.max()) if golden.active.numel() else -1
-    if highest >= cfg.d_sae * (sources or 1):
-        raise WeightsError(path.name, f"latent {highest} of {cfg.d_sae}", "active")
+
+
+def _check_outputs(golden: GoldenVectors, f: Tensor, x_hat: Tensor, path: Path) -> None:
+    if golden.x_hat.shape != x_hat.shape:
+        found, expected = tuple(golden.x_hat.shape[1:]), tuple(x_hat.shape[1:])
+        raise WeightsError(path.name, f"rows of shape {found}, the dictionary gives {expected}", "x_hat")
+    highest, latents = int(golden.active.max()) if golden.active.numel() else -1, f[0].numel()
+    if highest >= latents:
+        raise WeightsError(path.name, f"latent {highest} of {latents}", "active")

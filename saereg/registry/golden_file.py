@@ -66,6 +66,8 @@ def read_golden(path: Path) -> GoldenVectors:
     shapes = {name: header.tensors[name].shape for name in TENSORS}
     if any(len(shape) < 2 or shape[0] != shapes["x"][0] for shape in shapes.values()):
         raise WeightsError(path.name, "its tensors do not have the same number of rows")
+    if shapes["x"][0] == 0:
+        raise WeightsError(path.name, "it holds no rows", "x")
     if shapes["active"] != shapes["activations"]:
         raise WeightsError(path.name, f"shape {shapes['activations']}, expected that of `active`", "activations")
     tensors = {name: read_tensor(path, header, name) for name in TENSORS}

@@ -121,11 +121,13 @@ def _entry(name: str, tensor: str, value: object, data: int) -> TensorEntry:
     if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
         raise WeightsError(name, "its header entry needs exactly dtype, shape and data_offsets", tensor)
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
-    if dtype not in ITEM_BYTES:
+    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
         raise WeightsError(name, f"unknown type {json.dumps(dtype)[:40]} in the header", tensor)
     if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
         raise WeightsError(name, "shape and data_offsets must be lists of natural numbers", tensor)
     begin, end = offsets
+    if math.prod(size for size in shape if size) * ITEM_BYTES[dtype] >= 2**60:
+        raise WeightsError(name, f"shape {tuple(shape)} is larger than any file", tensor)
     needed = math.prod(shape) * ITEM_BYTES[dtype]
     if end - begin != needed:
         problem = f"its offsets span {end - begin} bytes, but {dtype} {tuple(shape)} takes {needed}"

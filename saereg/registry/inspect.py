@@ -1,6 +1,7 @@
 """One pass over a weight file: sha256, finiteness, largest magnitudes and decoder norms, block by block."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +54,13 @@ def inspect(path: Path, header: Header) -> Inspection:
             digest.update(block.contiguous().reshape(-1).view(torch.uint8).numpy().data)
             if not block.is_floating_point() or not block.numel():
                 continue
-            low, high = (float(v) for v in torch.aminmax(block))  # NaN and infinity propagate
+            values = block if block.itemsize > 1 else block.float()
+            low, high = (float(v) for v in torch.aminmax(values))  # NaN and infinity propagate
             largest[name] = max(largest[name], abs(low), abs(high))
             if low < 0:
                 negative.add(name)
-            if name not in first_bad and not abs(low) + abs(high) < float("inf"):
-                first_bad[name] = _first_bad(block, first)
+            if name not in first_bad and not (math.isfinite(low) and math.isfinite(high)):
+                first_bad[name] = _first_bad(values, first)
             if name == "W_dec" and block.dim() > 1:
                 norms.append(block.double().flatten(1).norm(dim=1))
     joined = torch.cat(norms) if norms else None

@@ -41,7 +41,8 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 FIELDS = (
     "release", "id", "kind", "architecture", "format", "model", "model_step", "revision", "layer", "stream", "module",
-    "hook_name", "parameter", "site", "site_out", "axis", "steps", "n_sources", "d_in", "d_out", "d_sae", *Sparsity.model_fields,
+    "hook_name", "parameter", "site", "site_out", "axis", "steps", "n_sources", "d_in", "d_out", "d_sae",
+    *Sparsity.model_fields,
     "seed", "snapshot", "variant", "canonical", "tokens", *get_args(MetricId),
 )  # fmt: skip
 """Every field that a condition, a sort or a column can name."""

@@ -180,7 +180,8 @@ def open_artifact(target: str | Path) -> ReleaseArtifact:
     release = _open(reference)
     if len(release) == 1:
         return release.artifacts[0]
-    raise UsageError(f"{target} holds {len(release)} artifacts; name one: {target}:{release.artifacts[0].id}")
+    example = f"; name one: {target}:{release.artifacts[0].id}" if len(release) else ""
+    raise UsageError(f"{target} holds {len(release)} artifacts{example}")
 
 
 def _inside_release(folder: Path) -> ReleaseArtifact:

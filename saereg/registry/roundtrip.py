@@ -1,5 +1,6 @@
 """An export against the checkpoint it came from, tensor by tensor, in blocks of rows."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from saereg.errors import WeightsError
 from saereg.registry.blocks import read_span, read_tensor, row_blocks
 from saereg.registry.header import Header, TensorEntry, read_header
-from saereg.registry.roundtrip_operations import apply, decoder_norm
+from saereg.registry.roundtrip_operations import apply, cast, decoder_norm
 from saereg.registry.stream import decoder_norms
 from saereg.schemas.index import RoundTrip, RoundTripTensor
 from saereg.schemas.manifest import SourceCheckpoint, SourceTensor
@@ -16,8 +17,11 @@ from saereg.schemas.manifest import SourceCheckpoint, SourceTensor
 DATA_MOVEMENT = frozenset({"identity", "transpose", "copy_of_tied"})
 """Operations that only move bytes; "bitwise" is said of these alone."""
 
-WHOLE = frozenset({"transpose", "broadcast"})
-"""Operations that need the whole source tensor; all others work on any block of rows."""
+FOLDS = frozenset({"times_decoder_norm", "unit_decoder_norm"})
+"""Operations that need the norms of the source's decoder."""
+
+FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+"""Types that can be computed with."""
 
 MAX_FLOAT = float(torch.finfo(torch.float64).max)
 
@@ -31,20 +35,33 @@ def compare_with_source(weights: Path, header: Header, checkpoint: Path, source:
     Memory holds two blocks; for a transposed tensor, also that tensor.
 
     Raises:
-        WeightsError: when the source is no safetensors file or lacks a tensor.
+        WeightsError: when the source is no safetensors file or lacks a tensor, or an operation cannot be redone.
         OSError: when a file cannot be read.
     """
     source_header = read_header(checkpoint)
     compared: dict[str, RoundTripTensor] = {}
-    norms = None
-    if any(how.operation in ("times_decoder_norm", "unit_decoder_norm") for how in source.tensors.values()):
-        norms = decoder_norms(checkpoint, _entry(source_header, source.tensors["W_dec"].key, checkpoint), decoder_norm)
+    norms = _norms(checkpoint, source_header, source)
     for name, how in sorted(source.tensors.items()):
         if name not in header.tensors:
             raise WeightsError(weights.name, "is in source_checkpoint.tensors but not in the file", name)
         _entry(source_header, how.key, checkpoint)
         compared[name] = _compare(name, how, (weights, header), (checkpoint, source_header), norms)
     return RoundTrip(against=source.sha256, tensors=compared)
+
+
+def _norms(checkpoint: Path, header: Header, source: SourceCheckpoint) -> Tensor | None:
+    """Return the norms of the source's decoder rows, scaled as its export is, or None when no operation needs them."""
+    folds = [name for name, how in source.tensors.items() if how.operation in FOLDS]
+    if not folds:
+        return None
+    if "W_dec" not in source.tensors:
+        problem = f"{source.tensors[folds[0]].operation} needs to know which tensor of the source W_dec is"
+        raise WeightsError(checkpoint.name, problem, folds[0])
+    how = source.tensors["W_dec"]
+    entry = _entry(header, how.key, checkpoint)
+    if len(entry.shape) != 2 or entry.dtype not in FLOATS:
+        raise WeightsError(checkpoint.name, f"{entry.dtype} {entry.shape} has no decoder norms", how.key)
+    return decoder_norms(checkpoint, entry, lambda block: decoder_norm(_scaled(block, how)))
 
 
 def disagreements(round_trip: RoundTrip, source: SourceCheckpoint, largest: dict[str, float]) -> dict[str, str]:
@@ -86,35 +103,58 @@ def _compare(
 ) -> RoundTripTensor:
     (path, header), (checkpoint, source_header) = exported, source
     entry, origin = header.tensors[name], source_header.tensors[how.key]
-    bitwise, largest, whole = True, 0.0, None
-    if how.operation in WHOLE:
-        whole = _redo(how, read_tensor(checkpoint, source_header, how.key), None, entry.shape)
-    elif origin.shape != entry.shape:
-        raise WeightsError(path.name, f"shape {entry.shape}, but {how.key} in the source is {origin.shape}", name)
+    _check_operation(name, how, origin, entry, path, norms)
+    bitwise, largest, piece = True, 0.0, _pieces(how, checkpoint, source_header)
     for first, block in row_blocks(path, entry):
         rows = len(block) if block.dim() else 1
-        if whole is None:
-            piece = read_span(checkpoint, origin, first, rows)
-            expected = _redo(how, piece, _norms_for(name, norms, first, rows, entry.shape), None)
-        else:
-            expected = whole[first : first + rows] if whole.dim() else whole
+        expected = _redo(how, piece(first, rows), _norms_for(name, norms, first, rows, entry.shape), tuple(block.shape))
         bitwise = bitwise and _same_bytes(expected, block)
         largest = max(largest, _max_abs_diff(expected, block))
     bitwise = bitwise and is_movement(how)
     return RoundTripTensor(key=how.key, operation=how.operation, bitwise=bitwise, max_abs_diff=min(largest, MAX_FLOAT))
 
 
-def _redo(how: SourceTensor, source: Tensor, norms: Tensor | None, shape: tuple[int, ...] | None) -> Tensor:
+def _check_operation(
+    name: str, how: SourceTensor, origin: TensorEntry, entry: TensorEntry, path: Path, norms: Tensor | None
+) -> None:
+    """Refuse what cannot be redone: other shapes than the operation gives, or arithmetic on whole numbers."""
+    shape = origin.shape[::-1] if how.operation == "transpose" and len(origin.shape) == 2 else origin.shape
+    shape = entry.shape if how.operation == "broadcast" else shape
+    if shape != entry.shape or (how.operation == "transpose" and len(shape) != 2):
+        raise WeightsError(path.name, f"shape {entry.shape}, but {how.key} in the source is {origin.shape}", name)
+    if not is_movement(how) and origin.dtype not in FLOATS:
+        raise WeightsError(path.name, f"cannot compute {how.operation} of {how.key}, which is {origin.dtype}", name)
+    axis = {"times_decoder_norm": shape[-1:], "unit_decoder_norm": shape[:1]}.get(how.operation)
+    if axis is not None and norms is not None and axis != norms.shape:
+        problem = f"shape {shape}, but W_dec in the source has {len(norms)} rows: cannot redo {how.operation}"
+        raise WeightsError(path.name, problem, name)
+
+
+def _pieces(how: SourceTensor, checkpoint: Path, header: Header) -> Callable[[int, int], Tensor]:
+    """Return (first row, rows) → what the operation makes those rows of the export from."""
+    if how.operation not in ("transpose", "broadcast"):
+        return lambda first, rows: read_span(checkpoint, header.tensors[how.key], first, rows)
+    whole = read_tensor(checkpoint, header, how.key)
+    if how.operation == "broadcast":
+        return lambda first, rows: whole
+    return lambda first, rows: whole[:, first : first + rows]
+
+
+def _scaled(source: Tensor, how: SourceTensor) -> Tensor:
+    return source if how.scale is None else source * how.scale
+
+
+def _redo(how: SourceTensor, source: Tensor, norms: Tensor | None, shape: tuple[int, ...]) -> Tensor:
     """Return scale, operation and declared change of type, in that order."""
-    scaled = source if how.scale is None else source * how.scale
-    result = apply(how.operation, scaled, decoder_norm=norms, shape=shape)
-    return result.to(getattr(torch, how.dtype_change.partition("->")[2])) if how.dtype_change else result
+    result = apply(how.operation, _scaled(source, how), decoder_norm=norms, shape=shape)
+    return cast(result, how.dtype_change) if how.dtype_change else result
 
 
 def _max_abs_diff(expected: Tensor, block: Tensor) -> float:
     if expected.shape != block.shape:
         return MAX_FLOAT
-    difference = (expected.double() - block.double()).abs()
+    expected, block = expected.double(), block.double()
+    difference = (expected - block).abs()
     # Equal infinities and equal NaNs differ by nothing; whether their bytes agree is the business of `bitwise`.
     difference[(expected == block) | (expected.isnan() & block.isnan())] = 0.0
     return float(difference.nan_to_num(nan=MAX_FLOAT).max()) if difference.numel() else 0.0

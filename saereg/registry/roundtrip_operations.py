@@ -95,7 +95,7 @@ def _export(
     spec: SourceTensor, source: Mapping[str, "Tensor"], norm: "Tensor | None", shape: tuple[int, ...] | None
 ) -> "Tensor":
     result = apply(spec.operation, _scaled(spec, source), decoder_norm=norm, shape=shape)
-    return _cast(result, spec.dtype_change) if spec.dtype_change else result
+    return cast(result, spec.dtype_change) if spec.dtype_change else result
 
 
 def _scaled(spec: SourceTensor, source: Mapping[str, "Tensor"]) -> "Tensor":
@@ -105,7 +105,7 @@ def _scaled(spec: SourceTensor, source: Mapping[str, "Tensor"]) -> "Tensor":
     return tensor if spec.scale is None else tensor * spec.scale
 
 
-def _cast(tensor: "Tensor", change: str) -> "Tensor":
+def cast(tensor: "Tensor", change: str) -> "Tensor":
     """Cast as `from->to` says.
 
     Raises:
@@ -114,6 +114,6 @@ def _cast(tensor: "Tensor", change: str) -> "Tensor":
     import torch
 
     before, _, after = change.partition("->")
-    if str(tensor.dtype) != f"torch.{before}" or not hasattr(torch, after):
+    if str(tensor.dtype) != f"torch.{before}" or not isinstance(getattr(torch, after, None), torch.dtype):
         raise WeightsError("source checkpoint", f"is {tensor.dtype}, and cannot be cast {change}")
     return tensor.to(getattr(torch, after))

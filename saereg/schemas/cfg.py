@@ -239,7 +239,7 @@ class TemporalConfig(SaelensConfig):
     """Input normalization at run time."""
     n_heads: int = Field(default=8, gt=0)
     """Attention heads."""
-    n_attn_layers: int = Field(default=1, gt=0)
+    n_attn_layers: int = Field(default=1, gt=0, le=1000)
     """Attention layers."""
     bottleneck_factor: int = Field(default=64, gt=0)
     """F / width of keys and queries."""

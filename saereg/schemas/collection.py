@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from saereg.schemas.document import SCHEMA_VERSION, Document, Record, Sha256
+from saereg.schemas.document import SCHEMA_VERSION, Document, Record, SchemaVersion, Sha256
 from saereg.schemas.names import Key, ReleasePath
 from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy
 
@@ -45,7 +45,7 @@ class Cursor(Record):
 class Collection(Document):
     """Activations of one model on one corpus at one or more sites, row by row the same tokens."""
 
-    schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^1\.\d+$")
+    schema_version: SchemaVersion = SCHEMA_VERSION
     """Version of this schema."""
     model: BaseModelRef
     """The model that was run."""

@@ -3,7 +3,7 @@
 import json
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin
 
@@ -44,7 +44,8 @@ class Document(Record):
         """
         value, problems = check_text(cls, text)
         if problems or value is None:
-            first = problems[0]
+            # A misspelt key is also a missing one: the misspelling is what helps.
+            first = min(problems, key=lambda problem: problem.kind != "unknown_key")
             raise DocumentError(source, first.pointer, first.sentence)
         return value
 
@@ -73,7 +74,10 @@ def canonical(value: object) -> str:
 
 
 MAX_ENTRIES = 20_000
-"""Most entries in one list of a document; a larger inventory is several releases."""
+"""Most entries in one list or object of a document; a larger inventory is several releases."""
+
+SchemaVersion = Annotated[str, Field(pattern=r"^1\.[0-9]{1,4}$")]
+"""A version that can be read: any minor of this major."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,8 @@ def check_text(shape: type[T] | TypeAdapter[T], text: str) -> tuple[T | None, li
         return None, [too_long]
     adapter: TypeAdapter[T] = shape if isinstance(shape, TypeAdapter) else _adapter(shape)
     if _is_long(value) and len(found := check_text(adapter, _beginning(value))[1]) >= MAX_PROBLEMS:
-        return None, found  # a generator's mistake repeats itself: its first entries tell it all
+        # a generator's mistake repeats itself: its first entries tell it all
+        return None, [replace(problem, line=jsontext.line_of(text, problem.pointer)) for problem in found]
     try:
         return adapter.validate_json(text), []
     except ValidationError as error:
@@ -128,10 +133,17 @@ def check_text(shape: type[T] | TypeAdapter[T], text: str) -> tuple[T | None, li
 
 def _too_long(value: jsontext.JsonValue) -> Problem | None:
     """Refuse runaway inventories before each of their entries is checked: a million errors help nobody."""
-    for key, entries in value.items() if isinstance(value, dict) else ():
-        if isinstance(entries, list) and len(entries) > MAX_ENTRIES:
-            sentence = f"{len(entries)} entries in {key!r}; {MAX_ENTRIES} is the most in one release, split it"
-            return Problem("value", f"/{key}", sentence, None, f"at most {MAX_ENTRIES}", str(len(entries)))
+    pending: list[tuple[tuple[object, ...], jsontext.JsonValue]] = [((), value)]
+    while pending:
+        location, entries = pending.pop()
+        if not isinstance(entries, dict | list):
+            continue
+        if (count := len(entries)) > MAX_ENTRIES:
+            name = repr(str(location[-1])) if location else "the document"
+            sentence = f"{count} entries in {name}; {MAX_ENTRIES} is the most in one release, split it"
+            return Problem("value", jsontext.pointer(location), sentence, None, f"at most {MAX_ENTRIES}", str(count))
+        children = entries.items() if isinstance(entries, dict) else enumerate(entries)
+        pending += [((*location, key), child) for key, child in children if isinstance(child, dict | list)]
     return None
 
 
@@ -214,6 +226,8 @@ def _walk(annotation: Any, location: tuple[Any, ...]) -> tuple[list[str | int], 
                 continue
             current = next((arm for arm in get_args(current) if arm is not type(None)), current)
             current = _plain(current)
+        if step == "[key]":  # pydantic's mark that the key itself does not fit
+            continue
         path.append(step)
         if isinstance(current, type) and issubclass(current, BaseModel):
             owner = current
@@ -244,6 +258,7 @@ def _member(union: Any, tag: object) -> Any | None:  # noqa: ANN401
     for arm in get_args(union):
         names = {str(getattr(m, "tag", "")) for m in getattr(arm, "__metadata__", ())}
         plain = _plain(arm)
+        names.add(str(plain))  # list[int] is named so in full
         if isinstance(plain, type):
             names.add(plain.__name__)
             if issubclass(plain, BaseModel):
@@ -277,6 +292,8 @@ def _describe(model: type[BaseModel] | None, key: object) -> str | None:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, dict | list) and len(value) > 20:
+        return f"{len(value)} entries"
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 80 else text[:77] + "…"
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from saereg.schemas.document import SCHEMA_VERSION, Document, Record, Sha256
+from saereg.schemas.document import SCHEMA_VERSION, Document, Record, SchemaVersion, Sha256
 from saereg.schemas.metrics import DType, Measurement, Verdict
 from saereg.schemas.names import ArtifactId, ReleasePath
 from saereg.schemas.semantics import Assumption, DecoderNorm, Semantics
@@ -113,7 +113,7 @@ class IndexArtifact(Record):
 class Index(Document):
     """The evidence."""
 
-    schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^1\.\d+$")
+    schema_version: SchemaVersion = SCHEMA_VERSION
     """Version of this schema."""
     generated_by: dict[str, str]
     """Name → version of the software that wrote it."""

@@ -4,10 +4,14 @@ import json
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from math import isinf
 from typing import Any
 
 MAX_BYTES = 256 * 1024 * 1024
 """Largest document that is parsed at all, in bytes."""
+
+MAX_DEPTH = 100
+"""Deepest nesting that is read; parsers differ in what they bear."""
 
 JsonValue = None | bool | int | float | str | list[Any] | dict[str, Any]
 
@@ -42,19 +46,22 @@ def parse(text: str) -> JsonValue:
     """Parse strict JSON.
 
     Raises:
-        JsonError: on a syntax error, a duplicate key, NaN or Infinity, or nesting that is too deep.
+        JsonError: on a syntax error, a duplicate key, NaN or Infinity, a number or nesting that other parsers would not
+            bear, or an escape that is no character.
     """
     try:
-        value: JsonValue = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-        return value
+        value: JsonValue = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_integer, parse_float=_finite
+        )
     except json.JSONDecodeError as error:
         raise JsonError(f"not JSON: {error.msg} (column {error.colno})", error.lineno) from None
     except _RefusedError as refused:
         raise JsonError(refused.args[0], _line_of(text, refused.args[1])) from None
     except RecursionError:
         raise JsonError("nested too deeply to be read") from None
-    except ValueError as error:  # an integer of thousands of digits
-        raise JsonError(f"not JSON that can be read: {error}") from None
+    _check_depth(value)
+    _check_characters(value, text)
+    return value
 
 
 class _RefusedError(Exception):
@@ -73,6 +80,47 @@ def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
 
 def _refuse_constant(name: str) -> JsonValue:
     raise _RefusedError(f"{name} is not JSON; use null and say why", r"-?\b" + name.lstrip("-") + r"\b")
+
+
+def _integer(digits: str) -> int | float:
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
+        problem = f"an integer of {len(digits.lstrip('-'))} digits; 64 bits hold any number of a release"
+        raise _RefusedError(problem, digits[:40])
+    return -0.0 if digits == "-0" else int(digits)  # as every other parser reads it
+
+
+def _finite(digits: str) -> float:
+    if isinf(float(digits)):
+        raise _RefusedError(f"{digits[:40]} is larger than any number", re.escape(digits[:40]))
+    return float(digits)
+
+
+def _check_depth(value: JsonValue) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent if isinstance(parent, list) else ())
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return
+    raise JsonError("nested too deeply to be read")
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _check_characters(value: JsonValue, text: str) -> None:
+    if not _SURROGATE.search(text):
+        return
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        escape = f"\\u{ord(error.object[error.start]):04x}"
+        line = _line_of(text, "(?i)" + re.escape(escape))
+        raise JsonError(f"half of a surrogate pair ({escape}) is no character", line) from None
 
 
 def _line_of(text: str, pattern: str) -> int | None:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from saereg.schemas.document import SCHEMA_VERSION, Document, Record, Sha256
+from saereg.schemas.document import SCHEMA_VERSION, Document, Record, SchemaVersion, Sha256
 from saereg.schemas.metrics import Claim
 from saereg.schemas.names import ArtifactId, Key, ReleasePath, Revision
 from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy
@@ -94,6 +94,12 @@ class Sparsity(Record):
     """L0 that training steered to."""
 
 
+_FLOATS = "float64|float32|float16|bfloat16"
+
+DTypeChange = Annotated[str, Field(pattern=rf"^({_FLOATS})->({_FLOATS})$")]
+"""A change of type made on purpose, `from->to`."""
+
+
 class SourceTensor(Record):
     """Where one exported tensor comes from."""
 
@@ -105,14 +111,14 @@ class SourceTensor(Record):
     """What was done to it. Only `identity`, `transpose` and `copy_of_tied` are pure data movement."""
     scale: float | None = Field(default=None, gt=0)
     """Factor applied before the operation, for a folded input scale."""
-    dtype_change: str | None = None
+    dtype_change: DTypeChange | None = None
     """`from->to`, when the type was changed on purpose."""
 
 
 class SourceCheckpoint(Record):
     """The training checkpoint that an artifact was exported from."""
 
-    path: str = Field(min_length=1)
+    path: ReleasePath
     """File name, relative to the folder of checkpoints (which is not part of the release)."""
     sha256: Sha256
     """Digest of that file."""
@@ -282,7 +288,7 @@ class Manifest(Document):
 
     schema_url: str | None = Field(default=None, alias="$schema")
     """Where editors find the JSON Schema."""
-    schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^1\.\d+$")
+    schema_version: SchemaVersion = SCHEMA_VERSION
     """Version of this schema."""
     release: ReleaseInfo
     """The release as a whole."""

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from saereg.schemas.document import SCHEMA_VERSION, Document, Record, Sha256
+from saereg.schemas.document import SCHEMA_VERSION, Document, Record, SchemaVersion, Sha256
 from saereg.schemas.names import ReleasePath
 from saereg.schemas.report import Level
 
@@ -25,7 +25,7 @@ class Operation(Record):
 class Plan(Document):
     """A publish, before it happens. It is made from a report without errors, and of that report's bytes only."""
 
-    schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^1\.\d+$")
+    schema_version: SchemaVersion = SCHEMA_VERSION
     """Version of this schema."""
     release: str
     """Name and version of the release."""
@@ -49,7 +49,7 @@ class Plan(Document):
 class Receipt(Document):
     """A publish, after it happened and was verified."""
 
-    schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^1\.\d+$")
+    schema_version: SchemaVersion = SCHEMA_VERSION
     """Version of this schema."""
     release: str
     """Name and version of the release."""

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from saereg.schemas.document import SCHEMA_VERSION, Document, Record
+from saereg.schemas.document import SCHEMA_VERSION, Document, Record, SchemaVersion
 
 Severity = Literal["error", "warning", "note"]
 Level = Literal["layout", "header", "weights", "data"]
@@ -87,7 +87,7 @@ class Summary(Record):
 class Report(Document):
     """All findings of one validation. Same input, same report: it holds no time and no machine path."""
 
-    schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^1\.\d+$")
+    schema_version: SchemaVersion = SCHEMA_VERSION
     """Version of this schema."""
     release: str
     """Name and version of the release, or of its folder when no manifest can be read."""

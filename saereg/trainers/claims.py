@@ -17,14 +17,13 @@ STATED = {"explained_variance": 4, "l0": 2}
 """Metric → decimals that are printed."""
 
 
-def claims_of(sae: Any, held_out: "Tensor", evaluation: str, window_l0: float | None) -> tuple[Claim, ...]:  # noqa: ANN401
+def claims_of(sae: Any, held_out: "Tensor", evaluation: str) -> tuple[Claim, ...]:  # noqa: ANN401
     """Return the claims on one artifact.
 
     Args:
         sae: SAELens' training SAE, input scale folded.
         held_out: rows (n, d_in) that were not trained on.
         evaluation: name of the evaluation that ships those rows.
-        window_l0: L0 over the last window of training; None where it was not kept.
     """
     import torch
 
@@ -44,6 +43,4 @@ def claims_of(sae: Any, held_out: "Tensor", evaluation: str, window_l0: float | 
         if value is not None:
             claim = {"metric": metric, "value": round(value, decimals), "tolerance": 0.5 * 10.0**-decimals}
             claims.append(Claim.model_validate(claim | {"evaluation": evaluation}))
-    if window_l0 is not None:
-        claims.append(Claim(metric="l0", value=round(window_l0, 2), kind="training_window"))
     return tuple(claims)

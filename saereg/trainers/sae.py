@@ -84,7 +84,7 @@ def train(
     source = export(fitted, checkpoint, checkpoints=checkpoints, folder=target)
     write_golden(target / GOLDEN_FILE, make_golden(fitted.sae, held_out, config.seed))
     write_bytes_atomically(target / LOG_FILE, (checkpoint.parent / LOG_FILE).read_bytes())
-    claims = claims_of(fitted.sae, held_out, _evaluation_key(config), fitted.sae.cfg.metadata.l0)
+    claims = claims_of(fitted.sae, held_out, _evaluation_key(config))
     artifact = _artifact(config, collection, fitted, source).model_copy(update={"claims": claims})
     add_to_manifest(release, artifact, references, info=info)
     digest = sha256_of(target / WEIGHTS_FILE)

@@ -122,6 +122,8 @@ def links_and_specials(release: ReleaseSubject) -> Iterator[Finding]:
             yield finding("SR010", f"{entry.path} is a link that leads out of the release, or nowhere", path=entry.path)
         elif entry.kind == "special":
             yield finding("SR013", f"{entry.path} is no regular file", path=entry.path)
+        elif entry.kind == "closed":
+            yield finding("SR013", f"{entry.path} is a folder that cannot be listed", path=entry.path)
 
 
 def no_pickles(release: ReleaseSubject) -> Iterator[Finding]:
@@ -151,26 +153,17 @@ def _is_pickle(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in PICKLE_SUFFIXES
 
 
-def _is_known(path: str) -> bool:
-    return PurePosixPath(path).suffix.lower() in {
-        ".safetensors",
-        ".json",
-        ".md",
-        ".log",
-        ".txt",
-        ".yaml",
-        ".yml",
-    }
-
-
 def is_refused(path: str) -> bool:
     """Whether another rule already says that this file must go."""
     return _is_pickle(path) or PurePosixPath(path).name.lower().startswith(TRAINING_NAMES)
 
 
 def _is_hidden_pickle(release: ReleaseSubject, path: str) -> bool:
-    """Recognize pickle protocol 2 and later (0x80 n), and torch's zip archives of them, under any name."""
-    if _is_known(path):
+    """Recognize pickle protocol 2 and later (0x80 n), and torch's zip archives of them, under any name.
+
+    A safetensors file may start with the same two bytes, by the length of its header; its own check reads that.
+    """
+    if path.lower().endswith(".safetensors"):
         return False
     try:
         with (release.root / path).open("rb") as file:

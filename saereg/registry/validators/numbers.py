@@ -72,9 +72,9 @@ def evaluations_fit(artifact: ArtifactSubject) -> Iterator[Finding]:
             yield artifact.finding("SR425", str(error), path=evaluation.path)
             continue
         found = tensors[evaluation.tensor].shape if evaluation.tensor in tensors else None
-        if found is None or found[0] != evaluation.rows or found[-1] != artifact.claim.d_in:
+        if not found or found[0] != evaluation.rows or found[-1] != artifact.claim.d_in:
             expected = f"{evaluation.tensor} ({evaluation.rows}, …, {artifact.claim.d_in})"
-            shown = f"{evaluation.tensor} {found}" if found else ", ".join(tensors)
+            shown = f"{evaluation.tensor} {found}" if found is not None else ", ".join(tensors)
             message = f"{evaluation.path} holds {shown}, but {expected} is declared"
             yield artifact.finding("SR425", message, path=evaluation.path, expected=expected, found=shown)
 

@@ -85,7 +85,7 @@ _TABLE: tuple[tuple[str, Severity, str, str, str], ...] = (
      "Update saereg."),
     ("SR110", "error", "two artifacts have one identity",
      "Two ids whose fields say the same thing cannot be told apart by any query.",
-     "Add the field that differs: seed, snapshot, sparsity, variant, …"),
+     "Add the field that differs, such as seed, snapshot, sparsity or variant."),
     ("SR113", "error", "a reference to nothing",
      "The manifest names a site, model, data set or evaluation that it does not define.",
      "Define it, or correct the name."),

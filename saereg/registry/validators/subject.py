@@ -48,7 +48,7 @@ def finding(code: str, message: str, **where: object) -> Finding:
 def document_findings(path: str, problems: list[Problem], artifact: str | None = None) -> Iterator[Finding]:
     """Yield one finding per problem of a document."""
     for problem in problems:
-        version = problem.pointer == "/schema_version"
+        version = problem.pointer == "/schema_version" and problem.kind == "value"
         sentence = (
             f"schema version {problem.found} is not one that this saereg reads (1.x)" if version else problem.sentence
         )

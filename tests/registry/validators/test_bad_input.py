@@ -171,7 +171,7 @@ def test_a_golden_latent_beyond_the_dictionary_is_a_finding(release):
     """SR420 names the latent, also where a crosscoder's sources share one code."""
     edit(release / CROSS / "cfg.json", lambda cfg: cfg.update(gate="shared", code_norm="none"))
     tensors = load_file(release / CROSS / "golden.safetensors")
-    tensors["active"][0, 0] = 10
+    tensors["active"] = torch.full_like(tensors["active"], 10)
     _golden(release / CROSS, tensors)
     reindex(release)
 
@@ -263,8 +263,8 @@ def test_a_configuration_of_odd_values_is_a_finding(release, change):
     "source",
     [
         {"tensors": {"W_enc": {"key": "W_enc", "operation": "times_decoder_norm"}}},
-        {"tensors": {"W_enc": {"key": "W_enc", "dtype_change": "float32"}}},
-        {"tensors": {"W_enc": {"key": "W_enc", "dtype_change": "float32->nn"}}},
+        {"tensors": {"W_enc": {"key": "W_enc", "dtype_change": "float16->float32"}}},
+        {"tensors": {"threshold": {"key": "counts", "operation": "exp"}}},
         {"tensors": {"b_enc": {"key": "cube", "operation": "transpose"}}},
         {"tensors": {"b_enc": {"key": "b_enc", "operation": "unit_decoder_norm"}, "W_dec": {"key": "W_dec"}}},
         {
@@ -284,12 +284,23 @@ def test_an_export_that_cannot_be_redone_is_a_finding(release, source):
     checkpoint = release.parent / "checkpoints/source.safetensors"
     checkpoint.parent.mkdir()
     weights = load_file(release / TOPK / "sae_weights.safetensors")
-    save_file(weights | {"cube": torch.zeros(2, 3, 4)}, checkpoint)
+    save_file(weights | {"cube": torch.zeros(2, 3, 4), "counts": torch.ones(10, dtype=torch.int64)}, checkpoint)
     source |= {"path": "source.safetensors", "sha256": sha256_of(checkpoint)}
     edit(release / "manifest.json", lambda manifest: artifact_of(manifest, TOPK).update(source_checkpoint=source))
     reindex(release)
 
     assert codes(release, "weights") == {"SR422"}
+
+
+@pytest.mark.parametrize("change", ["float32", "float32->nn", "->", "float32->float32 "])
+def test_a_change_of_type_names_two_types(release, change):
+    """SR102: what is no `from->to` is refused before anything is compared."""
+    tensors = {"W_enc": {"key": "W_enc", "dtype_change": change}}
+    source = {"path": "source.safetensors", "sha256": "0" * 64, "tensors": tensors}
+    edit(release / "manifest.json", lambda manifest: artifact_of(manifest, TOPK).update(source_checkpoint=source))
+    reindex(release)
+
+    assert codes(release, "weights") == {"SR102"}
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../secrets", "C:\\secrets"])
@@ -404,7 +415,10 @@ def test_a_very_long_path_is_a_finding(release):
         deep = below
     os.close(deep)
 
-    assert "SR002" in codes(release)
+    ((code, _, message),) = findings(release)
+
+    assert code == "SR013"
+    assert message.endswith("/" + "d" * 200 + " is a folder that cannot be listed")
 
 
 @pytest.mark.parametrize("place", [f"{TOPK}/pipe", f"{TOPK}/pipe.dat", f"{TOPK}/cfg.json", "index.json", "manifest.json"])
@@ -434,7 +448,8 @@ def test_a_folder_that_may_not_be_listed_is_a_finding(pristine, folder):
             found = findings(release)
         finally:
             os.seteuid(os.getuid())
-        assert ("SR002", None, f"{Path(folder).name} cannot be read: Permission denied") in found
+        assert ("SR013", folder, f"{folder} is a folder that cannot be listed") in found
+        assert {code for code, _, _ in found} == {"SR002", "SR013", "SR423"}
 
 
 # --- code -------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,280 @@
+"""How a validation runs: levels, order, skipping, repeatability, and any bytes at all."""
+
+import json
+import shutil
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from saereg.errors import NothingToValidateError
+from saereg.registry.validators import CHECKS
+from saereg.registry.validators.check import ArtifactCheck
+from saereg.registry.validators.rules import RULES, rule
+from saereg.registry.validators.runner import validate
+from saereg.schemas.report import LEVELS, Report
+from tests.cases.plant import artifact_of, edit, reindex
+from tests.releases import tiny_release
+
+TOPK, JUMP = "layer_1/topk", "layer_1/jumprelu"
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    return tiny_release(tmp_path_factory.mktemp("pristine"))
+
+
+@pytest.fixture
+def release(pristine, tmp_path):
+    shutil.copytree(pristine.parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "release"
+
+
+def test_there_is_nothing_to_validate_without_a_folder(tmp_path):
+    """An absent folder must never pass."""
+    with pytest.raises(NothingToValidateError) as caught:
+        validate(tmp_path / "gone")
+
+    assert str(caught.value) == f"{tmp_path / 'gone'} is not a folder"
+    assert caught.value.exit_code == 5
+
+
+@pytest.mark.parametrize("manifest", ["none", "folder", "broken link"])
+def test_there_is_nothing_to_validate_without_a_manifest(tmp_path, manifest):
+    """Neither must an empty one, nor one whose manifest is no file."""
+    if manifest == "folder":
+        (tmp_path / "manifest.json").mkdir()
+    if manifest == "broken link":
+        (tmp_path / "manifest.json").symlink_to(tmp_path / "gone")
+
+    with pytest.raises(NothingToValidateError) as caught:
+        validate(tmp_path)
+
+    assert str(caught.value) == f"{tmp_path} holds no manifest.json: nothing to validate"
+
+
+def test_each_level_includes_those_before_it(release):
+    """What a cheap level finds, every dearer one finds too; and the number of checks only rises."""
+    (release / "notes.txt").write_text("later\n")
+    edit(release / JUMP / "cfg.json", lambda cfg: cfg["metadata"].update(hook_nam="x"))
+    reindex(release)
+
+    reports = [validate(release, level) for level in LEVELS]
+
+    found = [{finding.fingerprint for finding in report.findings} for report in reports]
+    assert [len(fingerprints) for fingerprints in found] == [1, 2, 2, 2]
+    assert all(cheap <= dear for cheap, dear in zip(found, found[1:], strict=False))
+    checks = [report.summary.checks for report in reports]
+    assert checks == sorted(set(checks))
+
+
+def test_a_level_reads_only_what_it_says(release):
+    """An infinity in the weights is not seen before level weights."""
+    weights = load_file(release / TOPK / "sae_weights.safetensors")
+    weights["W_dec"][3, 2] = float("inf")
+    save_file(weights, release / TOPK / "sae_weights.safetensors")
+    reindex(release)
+
+    assert [len(validate(release, level).findings) for level in LEVELS] == [0, 0, 1, 1]
+
+
+def test_dear_checks_of_an_artifact_are_skipped_after_cheap_ones_failed(release):
+    """The others are still checked, and the report says what was skipped and why."""
+    (release / TOPK / "sae_weights.safetensors").write_bytes(b"short")
+    reindex(release)
+
+    report = validate(release, "data")
+
+    assert [finding.code for finding in report.findings] == ["SR200"]
+    dear = [c.name for c in CHECKS if isinstance(c, ArtifactCheck) and c.level in ("weights", "data")]
+    assert [(skipped.check, skipped.artifact, skipped.reason) for skipped in report.summary.skipped] == [
+        (name, TOPK, "cheaper checks found errors in this artifact") for name in dear
+    ]
+
+
+def test_golden_vectors_are_not_replayed_on_weights_that_are_not_finite(release):
+    """A blocking check counts as cheaper than the others of its level: one cause, one finding."""
+    weights = load_file(release / JUMP / "sae_weights.safetensors")
+    weights["W_enc"][0, 0] = float("nan")
+    save_file(weights, release / JUMP / "sae_weights.safetensors")
+    reindex(release)
+
+    report = validate(release, "data")
+
+    assert [finding.code for finding in report.findings] == ["SR203"]
+    assert {skipped.check for skipped in report.summary.skipped} == {"golden_replays", "source_agrees", "recomputed"}
+
+
+def test_a_warning_does_not_stop_the_dear_checks(release):
+    """Only errors do."""
+    edit(release / JUMP / "cfg.json", lambda cfg: cfg["metadata"].update(hook_nam="x"))
+    reindex(release)
+
+    report = validate(release, "weights")
+
+    assert [(finding.code, finding.severity) for finding in report.findings] == [("SR103", "warning")]
+    assert report.summary.skipped == ()
+
+
+def test_a_missing_source_checkpoint_is_said_to_be_skipped(release):
+    """A round trip that was not made must not look like one that passed."""
+    shutil.rmtree(release.parent / "checkpoints")
+
+    (skipped,) = validate(release, "weights").summary.skipped
+
+    assert (skipped.check, skipped.artifact) == ("source_agrees", TOPK)
+    assert skipped.reason == (
+        "the source checkpoint layer_1/topk/source.safetensors is not at hand; name its folder with --checkpoints"
+    )
+
+
+def test_source_checkpoints_may_lie_anywhere(release, tmp_path):
+    """Their folder is an argument; by default it is `checkpoints` beside the release."""
+    shutil.move(release.parent / "checkpoints", tmp_path / "elsewhere")
+
+    report = validate(release, "weights", checkpoints=tmp_path / "elsewhere")
+
+    assert report.summary.skipped == ()
+    assert report.findings == ()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_same_release_gives_the_same_report(release, tmp_path, level):
+    """Byte for byte, wherever the folder lies: no time and no path of the machine is in it."""
+    (release / "notes.txt").write_text("later\n")
+    (release / JUMP / "sae_weights.safetensors").write_bytes(b"short")
+    elsewhere = tmp_path / "some" / "where" / "release"
+    shutil.copytree(release, elsewhere)
+    shutil.copytree(release.parent / "checkpoints", elsewhere.parent / "checkpoints")
+
+    first, second, third = validate(release, level), validate(release, level), validate(elsewhere, level)
+
+    assert first.text() == second.text() == third.text()
+    assert str(tmp_path) not in first.text()
+    assert Report.from_text(first.text()) == first
+
+
+def test_findings_are_in_order_of_file_line_and_code(release):
+    """So that two reports can be compared by eye."""
+    edit(release / "manifest.json", lambda m: m["base_models"]["tiny"].pop("revision"))
+    edit(release / "manifest.json", lambda m: artifact_of(m, JUMP).update(site="gone"))
+    (release / "a.txt").write_text("x")
+    (release / "z.txt").write_text("x")
+
+    findings = validate(release).findings
+
+    keys = [(f.path or "", f.line or 0, f.code) for f in findings]
+    assert keys == sorted(keys)
+    assert len(findings) >= 5
+
+
+def test_a_fingerprint_outlives_edits_elsewhere_in_the_file(release):
+    """Its line is no part of it; what was expected and found is."""
+    edit(release / JUMP / "cfg.json", lambda cfg: cfg.update(normalise=1))
+    reindex(release)
+    (before,) = validate(release).findings
+    text = (release / JUMP / "cfg.json").read_text()
+    (release / JUMP / "cfg.json").write_text("\n\n\n" + text)
+    reindex(release)
+
+    (after,) = validate(release).findings
+
+    assert before.line + 3 == after.line
+    assert before.fingerprint == after.fingerprint
+
+
+def test_progress_is_reported_per_check(release):
+    """Every check is named once with its place among those of its level."""
+    seen = []
+
+    validate(release, "weights", progress=lambda *step: seen.append(step))
+
+    names = [f"{check.level}: {check.name}" for check in CHECKS if check.level != "data"]
+    assert sorted(name for name, _, _ in seen) == sorted(names)
+    assert all(done <= total for _, done, total in seen)
+
+
+def test_checks_stand_in_the_order_of_their_levels():
+    """Cheap to dear, each name once, each told in one line."""
+    levels = [LEVELS.index(check.level) for check in CHECKS]
+
+    assert levels == sorted(levels)
+    assert len({check.name for check in CHECKS}) == len(CHECKS)
+    assert all(check.run.__doc__.startswith("SR") and check.name == check.run.__name__ for check in CHECKS)
+
+
+def test_a_rule_can_be_looked_up_in_any_case():
+    """What `saereg rule` prints."""
+    assert rule("sr009") is RULES["SR009"]
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_a_rule_says_what_why_and_what_to_do(code):
+    """Title without a full stop, reason and remedy as sentences."""
+    found = RULES[code]
+
+    assert not found.title.endswith(".")
+    assert found.why.endswith(".")
+    assert found.fix.endswith(".")
+    assert code[:3] in {"SR0", "SR1", "SR2", "SR3", "SR4"}
+
+
+DOCUMENTS = ("manifest.json", "index.json", f"{TOPK}/cfg.json", "W_U/cross-snapshot-2/cfg.json")
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("1.0"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(DOCUMENTS), st.data())
+def test_any_damage_to_a_document_gives_a_report(pristine, name, data):
+    """Bytes overwritten, inserted and cut anywhere: findings or none, never an exception."""
+    path = pristine / name
+    original = path.read_bytes()
+    damaged = bytearray(original)
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(damaged)))
+        length = data.draw(st.sampled_from([0, 0, 1, 1, 4, 40]))
+        damaged[place : place + length] = data.draw(st.binary(max_size=6) | st.sampled_from([b'"', b"{", b"9" * 400]))
+    try:
+        path.write_bytes(damaged)
+        assert validate(pristine).level == "header"
+    finally:
+        path.write_bytes(original)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(DOCUMENTS), st.data())
+def test_any_value_in_a_document_gives_a_report(pristine, name, data):
+    """Any JSON value in any place of a document, also one of another type: findings or none, never an exception."""
+    path = pristine / name
+    original = path.read_text()
+    document = json.loads(original)
+    places = list(_places(document))
+    parent, key = data.draw(st.sampled_from(places))
+    action = data.draw(st.sampled_from(["replace", "remove", "add"]))
+    if action == "remove":
+        del parent[key]
+    elif action == "add" and isinstance(parent, dict):
+        parent[data.draw(st.text(max_size=8))] = data.draw(VALUES)
+    else:
+        parent[key] = data.draw(VALUES)
+    try:
+        path.write_text(json.dumps(document))
+        if name != "index.json":
+            reindex(pristine)
+        assert validate(pristine).level == "header"
+    finally:
+        path.write_text(original)
+        reindex(pristine)
+
+
+def _places(value):
+    items = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    for key, child in items:
+        yield value, key
+        yield from _places(child)
