@@ -33,13 +33,19 @@ golden: .venv/.ready
 schemas: .venv/.ready
 	$(BIN)/python -m saereg.schemas.export
 
-# The built wheel in an empty environment, base dependencies only, from the package registry.
-wheel-check: .venv/.ready
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
-	rm -rf .venv-wheel && $(PYTHON) -m venv .venv-wheel
+demo-out/release/index.json: .venv/.ready
+	$(BIN)/saereg demo --out demo-out
+
+# The built wheel in an empty environment with base dependencies only, so without torch, on the demo's release.
+wheel-check: demo-out/release/index.json
+	rm -rf dist .venv-wheel wheel-out && $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/pip install --quiet -c constraints.txt dist/saereg-*.whl
-	.venv-wheel/bin/saereg --version
 	! .venv-wheel/bin/python -c 'import torch' 2>/dev/null
+	.venv-wheel/bin/saereg validate demo-out/release --level header
+	.venv-wheel/bin/saereg ls demo-out/release --where 'l0 <= 32' --sort -ev
+	.venv-wheel/bin/saereg publish demo-out/release dir:wheel-out/release
+	.venv-wheel/bin/python -c "import saereg; print(saereg.open('wheel-out/release').find(l0__lt=64).best('ev').id)"
 
 clean:
-	rm -rf .venv .venv-wheel dist build demo-out
+	rm -rf .venv .venv-wheel dist build demo-out wheel-out

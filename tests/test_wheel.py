@@ -182,7 +182,7 @@ LACKING = [
         "train",
     ),
     (
-        "train sae --collection c --site s --release r --d-sae 9 --architecture topk --k 3 --tokens 9 --id a",
+        "train sae --collection c --site s --release r --d-sae 9 --architecture topk --k 3 --tokens 9 --id a --license mit",
         "training needs",
         "train",
     ),

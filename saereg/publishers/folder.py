@@ -99,9 +99,11 @@ class FolderPublisher:
 
     def _require_place(self, root: Path) -> None:
         folder, real = self.folder, self.folder.resolve()
+        if folder.is_symlink():
+            raise UsageError(f"{folder} is a symbolic link; name the folder that it leads to, {real}")
         if real == root.resolve() or real.is_relative_to(root.resolve()) or root.resolve().is_relative_to(real):
             raise UsageError(f"{folder} and the release {root} lie inside each other; choose another target")
-        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is no folder; choose another target")
         if not folder.is_dir() or not any(folder.iterdir()):
             return
@@ -113,6 +115,8 @@ class FolderPublisher:
 
     def _require_known(self, plan: Plan) -> None:
         """Refuse to remove anything that the release does not replace, links and hidden folders included."""
+        if plan.is_noop:
+            return
         kept = {operation.path for operation in plan.operations if operation.action != "remove"}
         removed = sorted(_everything(self.folder) - kept)
         if any(path.split("/")[0] == ".git" for path in removed):

@@ -15,7 +15,7 @@ from saereg.registry.header import ITEM_BYTES, Header, TensorEntry
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCK_BYTES = 1 * 1024 * 1024
+BLOCK_BYTES = 2 * 1024 * 1024
 """Bytes of one block; a row that is larger is a block of its own."""
 
 

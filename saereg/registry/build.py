@@ -20,6 +20,7 @@ from saereg.schemas.artifact_config import ArtifactConfig, assumptions, parse_co
 from saereg.schemas.index import GoldenFacts, Index, IndexArtifact, IndexFile, Role, RoundTrip, TensorFacts
 from saereg.schemas.manifest import Artifact, Evaluation, Manifest, TranscoderArtifact
 from saereg.schemas.metrics import DType, Measurement
+from saereg.schemas.names import path_problem
 
 Progress = Callable[[str, int, int], None]
 """(what, done, total) → None."""
@@ -140,8 +141,8 @@ class _ArtifactBuild:
             return ()
         dictionary = load_folder(self.folder, layout=self.claim.format)
         found: list[Measurement] = []
-        for name, evaluation in evaluations.items():
-            found += measure(dictionary, self.root / evaluation.path, name, evaluation)
+        for name in evaluations:
+            found += measure(dictionary, self.root, self.manifest, name)
         return tuple(found)
 
     def _evaluations(self) -> dict[str, Evaluation]:
@@ -174,6 +175,8 @@ def _belongs(path: str, folder: str) -> bool:
 
 
 def _index_file(root: Path, path: str, digest: str | None) -> IndexFile:
+    if problem := path_problem(path):
+        raise UsageError(f"{root}: {path}: {problem}")
     full = root / path
     return IndexFile(path=path, size=full.stat().st_size, sha256=digest or sha256_of(full), role=_role(path))
 

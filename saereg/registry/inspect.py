@@ -44,7 +44,8 @@ def inspect(path: Path, header: Header) -> Inspection:
         OSError: when the file cannot be read.
     """
     digest, first_bad, largest, negative = hashlib.sha256(), {}, {}, set()
-    norms: list[Tensor] = []
+    # one tensor from the start: small ones kept between blocks would pin the freed blocks before them in the heap
+    norms = _room_for_norms(header)
     in_order = sorted(header.tensors.items(), key=lambda item: item[1].begin)
     with path.open("rb") as file:
         digest.update(file.read(in_order[0][1].begin if in_order else path.stat().st_size))
@@ -61,17 +62,21 @@ def inspect(path: Path, header: Header) -> Inspection:
                 negative.add(name)
             if name not in first_bad and not (math.isfinite(low) and math.isfinite(high)):
                 first_bad[name] = _first_bad(values, first)
-            if name == "W_dec" and block.dim() > 1:
-                norms.append(block.double().flatten(1).norm(dim=1))
-    joined = torch.cat(norms) if norms else None
+            if name == "W_dec" and norms is not None:
+                torch.linalg.vector_norm(values.flatten(1), dim=1, dtype=torch.float64, out=norms[first : first + len(block)])
     return Inspection(
         sha256=digest.hexdigest(),
         first_bad=first_bad,
         largest=largest,
         negative=frozenset(negative),
-        decoder_norm=_summary(joined) if joined is not None and "W_dec" not in first_bad else None,
-        zero_directions=int((joined == 0).sum()) if joined is not None else 0,
+        decoder_norm=_summary(norms) if norms is not None and "W_dec" not in first_bad else None,
+        zero_directions=int((norms == 0).sum()) if norms is not None else 0,
     )
+
+
+def _room_for_norms(header: Header) -> Tensor | None:
+    entry = header.tensors.get("W_dec")
+    return torch.zeros(entry.shape[0], dtype=torch.float64) if entry and len(entry.shape) > 1 else None
 
 
 def _first_bad(block: Tensor, first: int) -> tuple[int, ...]:
@@ -79,6 +84,8 @@ def _first_bad(block: Tensor, first: int) -> tuple[int, ...]:
     return (position[0] + first, *position[1:]) if position else ()
 
 
-def _summary(norms: Tensor) -> DecoderNorm:
+def _summary(norms: Tensor) -> DecoderNorm | None:
     low, high = float(norms.min()), float(norms.max())
+    if not math.isfinite(high):
+        return None
     return DecoderNorm(unit=abs(low - 1) <= UNIT and abs(high - 1) <= UNIT, minimum=low, maximum=high)

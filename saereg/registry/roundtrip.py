@@ -108,8 +108,8 @@ def _compare(
     for first, block in row_blocks(path, entry):
         rows = len(block) if block.dim() else 1
         expected = _redo(how, piece(first, rows), _norms_for(name, norms, first, rows, entry.shape), tuple(block.shape))
-        bitwise = bitwise and _same_bytes(expected, block)
-        largest = max(largest, _max_abs_diff(expected, block))
+        if not _same_bytes(expected, block):
+            bitwise, largest = False, max(largest, _max_abs_diff(expected, block))
     bitwise = bitwise and is_movement(how)
     return RoundTripTensor(key=how.key, operation=how.operation, bitwise=bitwise, max_abs_diff=min(largest, MAX_FLOAT))
 

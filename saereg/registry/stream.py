@@ -61,14 +61,17 @@ class StreamedDictionary:
         return f, x_hat
 
     def _run_whole(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Run an architecture that needs its matrices whole (matching pursuit, temporal)."""
+        """Run an architecture that needs its matrices whole; to a temporal one the rows are one text, in order."""
         from saereg.registry.checkpoint import Checkpoint
         from saereg.registry.dictionary import Dictionary
 
         weights = {name: read_tensor(self.path, self.header, name) for name in self.header.tensors}
         dictionary = Dictionary(Checkpoint(self.cfg, weights, self.path.name))
-        f = dictionary.encode(x)
-        return f, dictionary.decode(f, x)
+        if architecture_of(self.cfg).context is None:
+            f = dictionary.encode(x)
+            return f, dictionary.decode(f, x)
+        f = dictionary.encode(x[None])
+        return f[0], dictionary.decode(f, x[None])[0]
 
     def _vectors(self) -> Weights:
         vectors = {
@@ -113,7 +116,13 @@ class StreamedDictionary:
 
 def decoder_norms(path: Path, entry: TensorEntry, norm: Callable[[Tensor], Tensor]) -> Tensor:
     """Return `norm` of every block of decoder rows, joined along the latents."""
-    return torch.cat([norm(block) for _, block in row_blocks(path, entry)], dim=-1)
+    joined: Tensor | None = None
+    for first, block in row_blocks(path, entry):
+        part = norm(block)
+        if joined is None:
+            joined = part.new_empty(*part.shape[:-1], entry.shape[0])
+        joined[..., first : first + part.shape[-1]] = part
+    return torch.empty(0) if joined is None else joined
 
 
 def _as_matrix(entry: TensorEntry, columns: int) -> TensorEntry:

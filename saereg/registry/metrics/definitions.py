@@ -25,7 +25,7 @@ def fvu(m: Moments) -> Value:
 
     Source: Gao et al. 2024, arXiv:2406.04093, §2 (normalized MSE against predicting the mean activation).
     """
-    if m.total_variance == 0.0:
+    if m.is_constant:
         return Value(None, "the data are constant, so there is no variance to explain")
     return Value(m.squared_error / m.total_variance)
 

@@ -1,5 +1,6 @@
 """Recompute metrics from released weights on stored activations, batch by batch."""
 
+import math
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -11,9 +12,9 @@ from saereg.errors import UsageError, WeightsError
 from saereg.registry.blocks import read_span
 from saereg.registry.digest import sha256_of
 from saereg.registry.header import read_header
-from saereg.registry.metrics.definitions import DEFINITIONS, PER_SOURCE
+from saereg.registry.metrics.definitions import DEFINITIONS, PER_SOURCE, Value
 from saereg.registry.metrics.moments import Moments, moments_of
-from saereg.schemas.manifest import Evaluation
+from saereg.schemas.manifest import Evaluation, Manifest
 from saereg.schemas.metrics import DType, Measurement, MetricId
 
 if TYPE_CHECKING:
@@ -71,15 +72,34 @@ def moments(dictionary: "Dictionary", path: Path, evaluation: Evaluation, batch_
     return total
 
 
-def measure(dictionary: "Dictionary", path: Path, name: str, evaluation: Evaluation) -> tuple[Measurement, ...]:
-    """Return every metric of a dictionary on one evaluation, with all that is needed to repeat it."""
+def _finite(value: Value) -> Value:
+    if value.value is None or math.isfinite(value.value):
+        return value
+    return Value(None, "the sums are larger than float64 can hold")
+
+
+def measure(dictionary: "Dictionary", root: Path, manifest: Manifest, name: str) -> tuple[Measurement, ...]:
+    """Return every metric of a dictionary on one evaluation, with all that is needed to repeat it.
+
+    Args:
+        dictionary: the dictionary.
+        root: release folder.
+        manifest: its manifest.
+        name: key of the evaluation in the manifest.
+
+    Raises:
+        WeightsError: when the data does not fit the dictionary or is not finite.
+    """
+    evaluation = manifest.evaluations[name]
+    path, site = root / evaluation.path, manifest.sites.get(evaluation.site or "")
+    are_tokens = site is not None and site.stream != "parameter"
     sums = moments(dictionary, path, evaluation)
     definitions = DEFINITIONS | (PER_SOURCE if sums.per_source else {})
     digest = sha256_of(path)
     tool = {"saereg": version("saereg"), "torch": str(torch.__version__)}
     found = []
     for metric, definition in definitions.items():
-        value = definition(sums)
+        value = _finite(definition(sums))
         found.append(
             Measurement(
                 metric=cast(MetricId, metric),
@@ -90,6 +110,7 @@ def measure(dictionary: "Dictionary", path: Path, name: str, evaluation: Evaluat
                 evaluation=name,
                 data_sha256=digest,
                 rows=sums.rows,
+                tokens=sums.rows if are_tokens else None,
                 dtype=cast(DType, str(dictionary.dtype).removeprefix("torch.")),
                 tool=tool,
             )

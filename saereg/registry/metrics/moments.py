@@ -44,6 +44,12 @@ class Moments:
     active_maximum: int
     fired: Tensor
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether SST is nothing but the rounding of x̄: at most 16 units in the last place of float64 per value."""
+        rounding = 16 * torch.finfo(torch.float64).eps
+        return self.total_variance <= self.rows * float((self.mean * rounding).square().sum())
+
     def merge(self, other: "Moments") -> "Moments":
         """Return the sums over both sets of rows. Associative and commutative up to float64 rounding."""
         rows = self.rows + other.rows

@@ -98,7 +98,7 @@ def recomputed(artifact: ArtifactSubject) -> Iterator[Finding]:
         if evaluation.path not in artifact.release.files:
             continue
         try:
-            measured += measure(dictionary, root / evaluation.path, name, evaluation)
+            measured += measure(dictionary, root, manifest, name)
         except WeightsError as error:
             yield artifact.finding("SR425", str(error), path=evaluation.path)
     yield from _not_reproduced(artifact, recorded, measured)

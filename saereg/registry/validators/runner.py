@@ -8,7 +8,7 @@ from saereg.registry.blocks import require_torch
 from saereg.registry.refs import require_folder
 from saereg.registry.release import MANIFEST_FILE
 from saereg.registry.validators import CHECKS
-from saereg.registry.validators.check import ArtifactCheck
+from saereg.registry.validators.check import ArtifactCheck, Check, ReleaseCheck
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject, finding
 from saereg.schemas.report import LEVELS, Finding, Level, Report, Skipped, Summary
 
@@ -55,26 +55,36 @@ class _Run:
         self.findings: list[Finding] = []
         self.skipped: list[Skipped] = []
         self.failed: set[str] = set()
-        self.ran = 0
+        self.ran = self.steps = 0
+        self.waves = LEVELS[: LEVELS.index(level) + 1]
 
     def report(self) -> Report:
         """Run every check up to the level and return what was found."""
-        depth = LEVELS.index(self.level)
-        for wave in LEVELS[: depth + 1]:
-            checks = [check for check in CHECKS if check.level == wave]
-            for position, check in enumerate(checks):
-                if isinstance(check, ArtifactCheck):
-                    self._each_artifact(check)
-                    if check.blocking:
-                        self._update_failed()
-                else:
-                    self._collect(check.run(self.subject), None)
-                    self.ran += 1
-                if self.progress:
-                    self.progress(f"{wave}: {check.name}", position + 1, len(checks))
+        for wave in self.waves:
+            for check in CHECKS:
+                if check.level == wave:
+                    self._run(check)
             self._update_failed()
         self._note_missing_sources()
         return self._summarize()
+
+    def _run(self, check: Check) -> None:
+        if isinstance(check, ArtifactCheck):
+            self._each_artifact(check)
+            if check.blocking:
+                self._update_failed()
+        else:
+            self._collect(check.run(self.subject), None)
+            self.ran += 1
+            self._advance(check)
+
+    def _advance(self, check: Check) -> None:
+        """Report one step; a check counts once, or once per artifact where it reads weights and takes its time."""
+        self.steps += 1
+        if self.progress:
+            weigh = {ArtifactCheck: len(self.subject.artifacts), ReleaseCheck: 1}
+            total = sum(weigh[type(c)] if c.level in DEAR else 1 for c in CHECKS if c.level in self.waves)
+            self.progress(f"{check.level}: {check.name}", self.steps, total)
 
     def _update_failed(self) -> None:
         self.failed |= {f.artifact for f in self.findings if f.artifact and f.severity == "error"}
@@ -84,9 +94,13 @@ class _Run:
             if check.level in DEAR and artifact.claim.id in self.failed:
                 reason = "cheaper checks found errors in this artifact"
                 self.skipped.append(Skipped(check=check.name, artifact=artifact.claim.id, reason=reason))
-                continue
-            self._collect(check.run(artifact), artifact)
-            self.ran += 1
+            else:
+                self._collect(check.run(artifact), artifact)
+                self.ran += 1
+            if check.level in DEAR:
+                self._advance(check)
+        if check.level not in DEAR:
+            self._advance(check)
 
     def _collect(self, found: Iterator[Finding], artifact: ArtifactSubject | None) -> None:
         try:

@@ -1,0 +1,163 @@
+"""Which artifacts: conditions, order, the best one."""
+
+import pytest
+
+from saereg.errors import UnknownNameError, UsageError
+from saereg.registry.query import ALIASES, FIELDS, OPERATORS, SMALLER_IS_BETTER, parse_condition, resolve_field
+from saereg.registry.release import open_release
+from tests.releases import tiny_release
+
+TOPK, JUMP, TRANS, CROSS = "layer_1/topk", "layer_1/jumprelu", "layer_1/transcoder", "W_U/cross-snapshot-2"
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    return open_release(tiny_release(tmp_path_factory.mktemp("query")))
+
+
+CONDITIONS = {
+    "kind": ({"kind": "sae"}, [TOPK, JUMP]),
+    "two conditions": ({"kind": "sae", "k": 3}, [TOPK]),
+    "equal": ({"architecture__eq": "topk"}, [TOPK]),
+    "not equal": ({"kind__ne": "sae"}, [TRANS, CROSS]),
+    "less": ({"d_out__lt": 4}, [TRANS]),
+    "at most": ({"d_out__le": 4}, [TOPK, JUMP, TRANS, CROSS]),
+    "more": ({"l0__gt": 3}, [JUMP, TRANS]),
+    "at least": ({"l0__ge": 3}, [TOPK, JUMP, TRANS]),
+    "in": ({"kind__in": ("transcoder", "crosscoder")}, [TRANS, CROSS]),
+    "in the text": ({"id__contains": "jump"}, [JUMP]),
+    "in the steps": ({"steps__contains": 1000}, [CROSS]),
+    "alias": ({"ev__lt": -1000}, []),
+    "absent is absent": ({"k": None}, [JUMP, TRANS, CROSS]),
+    "absent is not unequal": ({"k__ne": 7}, [TOPK]),
+    "absent is not smaller": ({"k__lt": 7}, [TOPK]),
+    "absent is not in": ({"k__in": (None, 3)}, [TOPK]),
+    "layer": ({"layer": 1}, [TOPK, JUMP, TRANS]),
+    "model": ({"model": "tiny/model"}, [TOPK, JUMP, TRANS, CROSS]),
+    "sources": ({"n_sources": 2, "axis": "snapshot", "parameter": "W_U"}, [CROSS]),
+    "canonical": ({"canonical": False}, [TOPK, JUMP, TRANS, CROSS]),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_a_condition_selects_those_that_meet_it(release, name):
+    """An artifact without the field meets no condition on it, except that it is absent."""
+    conditions, expected = CONDITIONS[name]
+
+    assert [artifact.id for artifact in release.find(**conditions)] == expected
+
+
+def test_selections_can_be_narrowed_counted_and_indexed(release):
+    """A selection is a sequence, and so is what is found in it."""
+    dictionaries = release.find(kind="sae")
+
+    assert (len(dictionaries), dictionaries[1].id) == (2, JUMP)
+    assert [artifact.id for artifact in dictionaries.find(l0__le=3)] == [TOPK]
+    assert len(release.find(kind="sae", layer=7)) == 0
+
+
+def test_sorting_puts_absent_values_last_in_both_directions(release):
+    """They are neither small nor large."""
+    up = [artifact.id for artifact in release.find().sort("l0")]
+    down = [artifact.id for artifact in release.find().sort("-l0")]
+
+    assert up[0] == TOPK
+    assert up[-1] == down[-1] == CROSS
+    assert down[:3] == up[:3][::-1]
+
+
+def test_sorting_keeps_the_order_of_equals(release):
+    """That of the manifest."""
+    assert [a.id for a in release.find().sort("d_in")] == [TOPK, JUMP, TRANS, CROSS]
+
+
+def test_the_best_is_the_largest_or_the_smallest_as_the_metric_goes(release):
+    """More variance explained is better, a larger error is not."""
+    dictionaries = release.find(kind="sae")
+    values = {artifact.id: artifact.fields for artifact in dictionaries}
+
+    assert dictionaries.best("ev").id == max(values, key=lambda i: values[i]["explained_variance"])
+    for metric in ("fvu", "mse_per_row", "l0"):
+        assert metric in SMALLER_IS_BETTER
+        assert dictionaries.best(metric).id == min(values, key=lambda i: values[i][metric])
+
+
+def test_there_is_no_best_without_a_value(release):
+    """Absent is not best."""
+    with pytest.raises(UsageError) as caught:
+        release.find().best("ce_recovered")
+
+    assert str(caught.value) == "no artifact of the 4 selected has a measured ce_recovered; run saereg build"
+    with pytest.raises(UsageError, match="^no artifact of the 0 selected has a measured l0; run saereg build$"):
+        release.find(kind="none").best("l0")
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ({"archtecture": "topk"}, "unknown field 'archtecture'; did you mean 'architecture'?"),
+        ({"l0__less": 3}, "unknown operator 'less'; known: contains, eq, ge, gt, in, le, lt, ne"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_closest(release, conditions, message):
+    """A misspelt condition must not select nothing in silence."""
+    with pytest.raises(UnknownNameError) as caught:
+        release.find(**conditions)
+
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ({"l0__lt": "64"}, "l0__lt='64': l0 is a float, it cannot be compared so"),
+        ({"d_in__in": 4}, "d_in__in=4: d_in is a int, it cannot be compared so"),
+        ({"d_in__contains": 4}, "d_in__contains=4: d_in is a int, it cannot be compared so"),
+    ],
+)
+def test_a_comparison_that_makes_no_sense_is_refused(release, conditions, message):
+    """With the type of the field."""
+    with pytest.raises(UsageError) as caught:
+        release.find(**conditions)
+
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "condition"),
+    [
+        ("l0 < 64", ("l0__lt", 64)),
+        ("l0<=64.5", ("l0__le", 64.5)),
+        ("ev > -0.5", ("explained_variance__gt", -0.5)),
+        ("k>=32", ("k__ge", 32)),
+        ("architecture = topk", ("architecture", "topk")),
+        ("architecture == topk", ("architecture", "topk")),
+        ("kind != sae", ("kind__ne", "sae")),
+        ("canonical = yes", ("canonical", True)),
+        ("canonical=False", ("canonical", False)),
+        ("variant = none", ("variant", None)),
+        ("snapshot = '50'", ("snapshot", "50")),
+        ("step = 1000", ("model_step", 1000)),
+        ("id = layer_1/topk", ("id", "layer_1/topk")),
+    ],
+)
+def test_a_written_condition_is_read(text, condition):
+    """Numbers, truth values and words; quotes keep a number a word."""
+    assert parse_condition(text) == condition
+
+
+def test_what_is_no_condition_is_refused():
+    """With how one is written."""
+    with pytest.raises(UsageError) as caught:
+        parse_condition("l0 about 64")
+
+    assert str(caught.value) == "'l0 about 64' is no condition; write field, one of <= >= != < > =, and a value"
+    with pytest.raises(UnknownNameError, match="^unknown field 'depth'; known: architecture, axis, "):
+        parse_condition("depth < 3")
+
+
+def test_every_operator_and_alias_leads_somewhere(release):
+    """The tables are whole."""
+    assert all(resolve_field(name) in FIELDS for name in (*FIELDS, *ALIASES))
+    assert all(name in OPERATORS for name in ("eq", "ne", "lt", "le", "gt", "ge", "in", "contains"))
+    assert all(set(artifact.fields) == set(FIELDS) for artifact in release)

@@ -1,0 +1,80 @@
+"""Paths that mean the same on every machine, and cannot leave the release."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from saereg.schemas.names import ArtifactId, Key, ReleasePath, Revision, path_problem
+
+ABSOLUTE = "an absolute path; write it relative to the release folder"
+BACKSLASH = "a backslash in a path; separate folders by '/'"
+CONTROL = "a control character in a path"
+PARENT = "'..' in a path; it would leave the release folder"
+SEGMENT = "an empty or '.' segment in a path; write it in its shortest form"
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("/etc/passwd", ABSOLUTE),
+        ("C:/x", ABSOLUTE),
+        ("c:x", ABSOLUTE),
+        ("\\\\host\\x", BACKSLASH),
+        ("a\\b", BACKSLASH),
+        ("a\nb", CONTROL),
+        ("a\x7f", CONTROL),
+        ("../x", PARENT),
+        ("a/../../x", PARENT),
+        ("a/..", PARENT),
+        ("a//b", SEGMENT),
+        ("./a", SEGMENT),
+        ("a/.", SEGMENT),
+        ("a/", SEGMENT),
+        ("", SEGMENT),
+        ("a b", "' ' in a path; URLs and shells read it differently, rename the file"),
+        ("a{1}?", "'?' '{' '}' in a path; URLs and shells read it differently, rename the file"),
+        ("a%20b", "'%' in a path; URLs and shells read it differently, rename the file"),
+    ],
+)
+def test_a_path_that_is_not_portable_is_refused(path, problem):
+    """With the reason, and what to write instead."""
+    assert path_problem(path) == problem
+
+
+@pytest.mark.parametrize("path", ["a", "layer_1/topk", "a.b/c-d_e", "...", "a..b", "été", "a/.hidden", "a=b,c@d+e"])
+def test_a_portable_path_is_accepted(path):
+    """Dots, dashes and letters of any script are no problem."""
+    assert path_problem(path) is None
+
+
+@given(st.text(st.sampled_from("ab./\\:~ \n"), max_size=12))
+def test_an_accepted_path_stays_below_any_folder(path):
+    """Whatever its segments."""
+    import posixpath
+
+    if path_problem(path) is None:
+        joined = posixpath.normpath("/root/release/" + path)
+        assert joined == "/root/release/" + path
+
+
+@pytest.mark.parametrize(
+    ("shape", "good", "bad"),
+    [
+        (ReleasePath, "a" * 512, "a" * 513),
+        (ArtifactId, "a" * 300, "a" * 301),
+        (ArtifactId, "layer_1/topk", "../topk"),
+        (Key, "block-1.mlp_x", "-x"),
+        (Key, "a" * 120, "a" * 121),
+        (Key, "A", "a/b"),
+        (Revision, "0a" * 20, "0A" * 20),
+        (Revision, "0a" * 20, "main"),
+    ],
+)
+def test_a_name_fits_its_pattern(shape, good, bad):
+    """Lengths and characters."""
+    adapter = TypeAdapter(shape)
+
+    assert adapter.validate_python(good) == good
+    with pytest.raises(ValidationError):
+        adapter.validate_python(bad)
