@@ -21,17 +21,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from saereg.api import find, open, publish, validate
-    from saereg.registry.loading import load
+    from saereg.api import find, load, open, publish, validate
 
 __all__ = ["__version__", "find", "load", "open", "publish", "validate"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the functions of the public interface, imported on first use
-    if name == "load":
-        from saereg.registry.loading import load
-
-        return load
     if name in __all__:
         from saereg import api
 

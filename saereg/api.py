@@ -1,15 +1,22 @@
-"""The public functions: open, find, validate, publish. `load` lives in `saereg.registry.loading`."""
+"""The public functions: open, find, load, validate, publish. Importing this needs no torch."""
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from saereg.errors import UsageError
 from saereg.publishers import publisher_of
+from saereg.registry.blocks import require_torch
+from saereg.registry.loading import detect, load_folder
 from saereg.registry.query import Selection
-from saereg.registry.release import Release, open_release
+from saereg.registry.refs import parse_reference
+from saereg.registry.release import Release, ReleaseArtifact, open_artifact, open_release
 from saereg.registry.validators import runner
 from saereg.schemas.plan import Receipt
 from saereg.schemas.report import Level, Report
+
+if TYPE_CHECKING:
+    from saereg.registry.dictionary import Dictionary
 
 
 def open(target: str | Path) -> Release:
@@ -17,10 +24,43 @@ def open(target: str | Path) -> Release:
     return open_release(target)
 
 
-def find(targets: str | Path | Iterable[str | Path], **conditions: Any) -> Selection:  # noqa: ANN401
+def find(targets: str | Path | Iterable[str | Path], **conditions: Any) -> Selection[ReleaseArtifact]:  # noqa: ANN401
     """Return the artifacts of one or several releases that meet every condition; see `Release.find`."""
     several = [targets] if isinstance(targets, str | Path) else targets
     return Selection(tuple(a for target in several for a in open_release(target))).find(**conditions)
+
+
+def load(target: str | Path, device: str = "cpu") -> "Dictionary":
+    """Load a dictionary; calling it on x gives x_hat, with normalization and skip connection included.
+
+    Args:
+        target: the folder of one dictionary in a known layout, an artifact of a release (`release:artifact_id`, or its
+            folder), or `hf://org/repo[@revision]:artifact_id`. An artifact of a release is first compared with the
+            release's index.json.
+        device: torch device.
+
+    Raises:
+        FormatError: when a folder is in no known layout, or in several.
+        WeightsError: when tensors or digests disagree.
+        UsageError: when the reference names no single artifact.
+        MissingExtraError: without the `torch` extra.
+    """
+    require_torch("loading a dictionary")
+    reference = parse_reference(target)
+    if reference.folder is not None and reference.artifact is None:
+        if not reference.folder.is_dir():
+            raise UsageError(f"{reference.folder} is not a folder")
+        if detect(reference.folder) and not _in_release(reference.folder):
+            return load_folder(reference.folder, device=device)
+    return open_artifact(target).load(device=device)
+
+
+def _in_release(folder: Path) -> bool:
+    try:
+        open_artifact(folder)
+    except UsageError:
+        return False
+    return True
 
 
 def validate(target: str | Path, level: Level = "header", *, checkpoints: Path | None = None) -> Report:

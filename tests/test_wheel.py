@@ -182,7 +182,8 @@ LACKING = [
         "train",
     ),
     (
-        "train sae --collection c --site s --release r --d-sae 9 --architecture topk --k 3 --tokens 9 --id a --license mit",
+        "train sae --collection c --site s --release r --license mit --id a "
+        "--architecture topk --k 3 --d-sae 9 --tokens 9",
         "training needs",
         "train",
     ),

@@ -46,20 +46,20 @@ def command(targets: tuple[str, ...], where: tuple[str, ...], sort: str | None, 
         next_step("saereg ls", *releases)
 
 
-def _json(chosen: Selection, fields: list[str]) -> str:
+def _json(chosen: Selection[ReleaseArtifact], fields: list[str]) -> str:
     return json.dumps([artifact.fields for artifact in chosen], indent=2, ensure_ascii=False)
 
 
-def _ids(chosen: Selection, fields: list[str]) -> str:
+def _ids(chosen: Selection[ReleaseArtifact], fields: list[str]) -> str:
     return "".join(f"{artifact.id}\n" for artifact in chosen)
 
 
-def _table(chosen: Selection, fields: list[str]) -> str:
+def _table(chosen: Selection[ReleaseArtifact], fields: list[str]) -> str:
     rows = [[_cell(artifact, name) for name in fields] for artifact in chosen]
     return table([SHORT.get(name, name) for name in fields], rows)
 
 
-def _worth_showing(chosen: Selection, fields: Sequence[str]) -> list[str]:
+def _worth_showing(chosen: Selection[ReleaseArtifact], fields: Sequence[str]) -> list[str]:
     """Return the fields in which some artifact has a value."""
     return [name for name in fields if not len(chosen) or any(_cell(a, name) not in ("–", "no") for a in chosen)]
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import glob
+import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,11 @@ from saereg.errors import PublishError, UsageError
 PATIENCE = 10.0
 """Seconds that the Hub may stay silent before a request is given up; HF_HUB_DOWNLOAD_TIMEOUT sets another."""
 
+ATTEMPTS = 2
+"""Times that one request may go without any answer; the client by itself waits for minutes."""
+
 REASONS = {
+    "SilentHubError": "the Hub does not answer",
     "GatedRepoError": "access is restricted; ask for it on the repository's page, and set HF_TOKEN",
     "RepositoryNotFoundError": "no such repository, or no access to it; check the name, or set HF_TOKEN",
     "RevisionNotFoundError": "no such revision",
@@ -22,6 +28,10 @@ REASONS = {
     "ReadTimeout": "the Hub does not answer",
 }
 """Class of what went wrong → what to say."""
+
+
+class SilentHubError(Exception):
+    """One request was made ATTEMPTS times and had no answer."""
 
 
 def fetch_documents(repo: str, revision: str | None) -> Path:
@@ -56,30 +66,43 @@ def _snapshot(repo: str, revision: str | None, patterns: list[str]) -> Path:
             )
     except HFValidationError as error:
         raise UsageError(f"{name} is no reference: {_first_line(error)}") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, transport) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, SilentHubError, transport) as error:
         raise PublishError(f"{name}: {_reason(error)}") from error
     return Path(found)
 
 
 @contextlib.contextmanager
 def _impatient() -> Iterator[None]:
-    """Give the Hub client's requests a time limit while the block runs: for some it would wait for ever."""
+    """Limit how long the Hub client waits for an answer while the block runs, and keep its retries quiet.
+
+    What is answered, though with an error, is retried as the client sees fit.
+    """
     from huggingface_hub import constants, get_session
 
     limit = float(constants.HF_HUB_DOWNLOAD_TIMEOUT or PATIENCE)
+    unanswered: Counter[tuple[str, str]] = Counter()
 
-    def set_limit(request: Any) -> None:  # noqa: ANN401 - httpx.Request, or httpx2.Request since version 2
+    def asked(request: Any) -> None:  # noqa: ANN401 - httpx.Request, or httpx2.Request since version 2
+        key = (request.method, str(request.url))
+        unanswered[key] += 1
+        if unanswered[key] > ATTEMPTS:
+            raise SilentHubError
         limits = request.extensions.get("timeout", {})
         steps = ("connect", "read", "write", "pool")
-        request.extensions["timeout"] = {step: limits.get(step) or limit for step in steps}
+        request.extensions["timeout"] = {step: min(limits.get(step) or limit, limit) for step in steps}
 
-    session = get_session()
-    before = session.event_hooks
-    session.event_hooks = before | {"request": [*before.get("request", []), set_limit]}
+    def answered(response: Any) -> None:  # noqa: ANN401
+        del unanswered[(response.request.method, str(response.request.url))]
+
+    session, log = get_session(), logging.getLogger("huggingface_hub")
+    hooks, level = session.event_hooks, log.level
+    session.event_hooks = {"request": [*hooks["request"], asked], "response": [*hooks["response"], answered]}
+    log.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        session.event_hooks = before
+        session.event_hooks = hooks
+        log.setLevel(level)
 
 
 def _bar() -> Any:  # noqa: ANN401 - a progress bar class of the Hub client, or None for its own

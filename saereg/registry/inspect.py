@@ -63,7 +63,9 @@ def inspect(path: Path, header: Header) -> Inspection:
             if name not in first_bad and not (math.isfinite(low) and math.isfinite(high)):
                 first_bad[name] = _first_bad(values, first)
             if name == "W_dec" and norms is not None:
-                torch.linalg.vector_norm(values.flatten(1), dim=1, dtype=torch.float64, out=norms[first : first + len(block)])
+                torch.linalg.vector_norm(
+                    values.flatten(1), dim=1, dtype=torch.float64, out=norms[first : first + len(block)]
+                )
     return Inspection(
         sha256=digest.hexdigest(),
         first_bad=first_bad,

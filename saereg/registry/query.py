@@ -2,14 +2,22 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from saereg.errors import UnknownNameError, UsageError
-from saereg.schemas.manifest import CrosscoderArtifact, Sparsity, TranscoderArtifact
+from saereg.schemas.manifest import Artifact, CrosscoderArtifact, Manifest, Sparsity, TranscoderArtifact
 from saereg.schemas.metrics import MetricId
 
-if TYPE_CHECKING:
-    from saereg.registry.release import ReleaseArtifact
+
+class HasFields(Protocol):
+    """Whatever can be selected: it has the flat fields of `FIELDS`."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Field → value; absent ones are None."""
+
+
+A = TypeVar("A", bound=HasFields)
 
 ALIASES = {"ev": "explained_variance", "step": "model_step"}
 """Short names of fields."""
@@ -48,9 +56,14 @@ FIELDS = (
 """Every field that a condition, a sort or a column can name."""
 
 
-def fields_of(artifact: "ReleaseArtifact") -> dict[str, Any]:
-    """Return the flat fields of an artifact; metrics are the measured ones, absent values are None."""
-    claim, manifest = artifact.claim, artifact.release.manifest
+def fields_of(claim: Artifact, manifest: Manifest, metrics: dict[str, float | None]) -> dict[str, Any]:
+    """Return the flat fields of an artifact.
+
+    Args:
+        claim: its entry in the manifest.
+        manifest: the manifest.
+        metrics: its measured metrics; absent ones become None.
+    """
     crosscoder = claim.sources if isinstance(claim, CrosscoderArtifact) else None
     site_key = crosscoder.site_keys[0] if crosscoder else getattr(claim, "site", None)
     site = manifest.sites.get(site_key or "")
@@ -69,7 +82,7 @@ def fields_of(artifact: "ReleaseArtifact") -> dict[str, Any]:
         values |= {name: getattr(site, name) for name in ("layer", "stream", "module", "hook_name", "parameter")}
     if model:
         values |= {"model": model.id, "model_step": model.step, "revision": model.revision}
-    return values | artifact.metrics
+    return values | metrics
 
 
 def resolve_field(name: str) -> str:
@@ -85,26 +98,26 @@ def resolve_field(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Selection:
+class Selection(Generic[A]):
     """Some artifacts, in order."""
 
-    artifacts: "tuple[ReleaseArtifact, ...]"
+    artifacts: tuple[A, ...]
 
-    def __iter__(self) -> "Iterator[ReleaseArtifact]":
+    def __iter__(self) -> Iterator[A]:
         return iter(self.artifacts)
 
     def __len__(self) -> int:
         return len(self.artifacts)
 
-    def __getitem__(self, position: int) -> "ReleaseArtifact":
+    def __getitem__(self, position: int) -> A:
         return self.artifacts[position]
 
-    def find(self, **conditions: Any) -> "Selection":  # noqa: ANN401
+    def find(self, **conditions: Any) -> "Selection[A]":  # noqa: ANN401
         """Return those that also meet these conditions; see `Release.find`."""
         tests = [_test(name, wanted) for name, wanted in conditions.items()]
         return Selection(tuple(a for a in self.artifacts if all(test(a) for test in tests)))
 
-    def sort(self, field: str) -> "Selection":
+    def sort(self, field: str) -> "Selection[A]":
         """Return them sorted by a field; `-field` reverses. Artifacts without a value come last."""
         name = resolve_field(field.removeprefix("-"))
         present = [a for a in self.artifacts if a.fields[name] is not None]
@@ -112,7 +125,7 @@ class Selection:
         present.sort(key=lambda a: a.fields[name], reverse=field.startswith("-"))
         return Selection((*present, *absent))
 
-    def best(self, metric: str) -> "ReleaseArtifact":
+    def best(self, metric: str) -> A:
         """Return the one with the best measured value of a metric.
 
         Raises:
@@ -125,13 +138,13 @@ class Selection:
         return ranked[0]
 
 
-def _test(condition: str, wanted: Any) -> "Callable[[ReleaseArtifact], bool]":  # noqa: ANN401
+def _test(condition: str, wanted: Any) -> Callable[[HasFields], bool]:  # noqa: ANN401
     name, _, operator = condition.partition("__")
     if operator and operator not in OPERATORS:
         raise UnknownNameError("operator", operator, OPERATORS)
     field, compare = resolve_field(name), OPERATORS[operator or "eq"]
 
-    def test(artifact: "ReleaseArtifact") -> bool:
+    def test(artifact: HasFields) -> bool:
         value = artifact.fields[field]
         if value is None:
             return wanted is None and operator in ("", "eq")

@@ -50,12 +50,12 @@ class ReleaseArtifact:
     @cached_property
     def fields(self) -> dict[str, Any]:
         """Every queryable field: identity, site, sparsity, and the measured metrics. Absent values are None."""
-        return fields_of(self)
+        return fields_of(self.claim, self.release.manifest, self.metrics)
 
     @property
     def metrics(self) -> dict[str, float | None]:
-        """Measured metrics by definition id; empty when the release was never built."""
-        return {m.metric: m.value for m in self.evidence.metrics} if self.evidence else {}
+        """Measured metrics by definition id, of the first evaluation that has them; empty before the first build."""
+        return {m.metric: m.value for m in reversed(self.evidence.metrics)} if self.evidence else {}
 
     @property
     def cfg(self) -> ArtifactConfig:
@@ -143,7 +143,7 @@ class Release:
                 return artifact
         raise UnknownNameError("artifact", artifact_id, [artifact.id for artifact in self.artifacts])
 
-    def find(self, **conditions: Any) -> Selection:  # noqa: ANN401
+    def find(self, **conditions: Any) -> "Selection[ReleaseArtifact]":  # noqa: ANN401
         """Return the artifacts that meet every condition, e.g. `find(kind="sae", layer=2, l0__lt=64)`.
 
         Operators are `lt`, `le`, `gt`, `ge`, `ne`, `in` and `contains`, written `field__operator`. An artifact whose

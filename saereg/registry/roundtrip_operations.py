@@ -65,7 +65,7 @@ def apply(
     if operation == "exp":
         return source.exp()
     if operation == "broadcast" and shape is not None and source.numel() == 1:
-        return source.reshape(()).expand(shape).contiguous()
+        return source.new_empty(shape).copy_(source.reshape(()))
     if operation == "times_decoder_norm" and decoder_norm is not None:
         return source * decoder_norm
     if operation == "unit_decoder_norm" and decoder_norm is not None:

@@ -6,13 +6,16 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+MAX_NAME = 255
+"""Longest name of a file or folder, in bytes."""
+
 
 def _release_path(value: str) -> str:
     """Refuse a path that could leave the release or means different things on different machines.
 
     Raises:
         PydanticCustomError: of type `unsafe_path`, for absolute paths, `..`, backslashes, drive letters, empty or dot
-            segments, control characters, and characters that URLs and shells read differently.
+            segments, overlong names, control characters, and characters that URLs and shells read differently.
     """
     if problem := path_problem(value):
         raise PydanticCustomError("unsafe_path", "{problem}", {"problem": problem})
@@ -32,6 +35,8 @@ def path_problem(value: str) -> str | None:
         return "'..' in a path; it would leave the release folder"
     if "" in segments or "." in segments:
         return "an empty or '.' segment in a path; write it in its shortest form"
+    if any(len(segment.encode("utf-8", "surrogatepass")) > MAX_NAME for segment in segments):
+        return f"a name of more than {MAX_NAME} bytes in a path; file systems hold no longer one"
     if odd := sorted(set(value) & set(' {}*?"<>|%#&')):
         return f"{' '.join(map(repr, odd))} in a path; URLs and shells read it differently, rename the file"
     return None

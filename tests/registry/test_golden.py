@@ -148,7 +148,7 @@ def test_a_file_of_other_tensors_is_no_golden_file(tmp_path):
     """Its header does not say so."""
     (tmp_path / "x").write_bytes(tensor_bytes({"x": torch.ones(2, 3)}))
 
-    with pytest.raises(WeightsError, match="^x: its header does not say saereg_golden 1: no golden vectors$"):
+    with pytest.raises(WeightsError, match=r"^x: its header does not say saereg_golden 1: no golden vectors$"):
         read_golden(tmp_path / "x")
 
 

@@ -23,7 +23,7 @@ CONDITIONS = {
     "less": ({"d_out__lt": 4}, [TRANS]),
     "at most": ({"d_out__le": 4}, [TOPK, JUMP, TRANS, CROSS]),
     "more": ({"l0__gt": 3}, [JUMP, TRANS]),
-    "at least": ({"l0__ge": 3}, [TOPK, JUMP, TRANS]),
+    "at least": ({"d_sae__ge": 10, "l0__ge": 3}, [JUMP, TRANS]),
     "in": ({"kind__in": ("transcoder", "crosscoder")}, [TRANS, CROSS]),
     "in the text": ({"id__contains": "jump"}, [JUMP]),
     "in the steps": ({"steps__contains": 1000}, [CROSS]),
@@ -88,7 +88,7 @@ def test_there_is_no_best_without_a_value(release):
         release.find().best("ce_recovered")
 
     assert str(caught.value) == "no artifact of the 4 selected has a measured ce_recovered; run saereg build"
-    with pytest.raises(UsageError, match="^no artifact of the 0 selected has a measured l0; run saereg build$"):
+    with pytest.raises(UsageError, match=r"^no artifact of the 0 selected has a measured l0; run saereg build$"):
         release.find(kind="none").best("l0")
 
 
@@ -152,7 +152,7 @@ def test_what_is_no_condition_is_refused():
         parse_condition("l0 about 64")
 
     assert str(caught.value) == "'l0 about 64' is no condition; write field, one of <= >= != < > =, and a value"
-    with pytest.raises(UnknownNameError, match="^unknown field 'depth'; known: architecture, axis, "):
+    with pytest.raises(UnknownNameError, match=r"^unknown field 'depth'; known: architecture, axis, "):
         parse_condition("depth < 3")
 
 

@@ -11,11 +11,22 @@ from saereg.registry.formats import FORMATS
 from saereg.registry.header import read_header
 from saereg.registry.stream import StreamedDictionary, decoder_norms
 from saereg.schemas.cfg import INFERENCE
-from tests.registry.factories import CROSSCODERS, PREPROCESS, ROWS, checkpoint, config, crosscoder_config, relative, rows
+from tests.registry.factories import (
+    CROSSCODERS,
+    PREPROCESS,
+    ROWS,
+    checkpoint,
+    config,
+    crosscoder_config,
+    relative,
+    rows,
+)
 
 LINEAR = [name for name in INFERENCE if name not in ("temporal", "matching_pursuit")]
 NORMALIZATIONS = ("none", "layer_norm", "constant_norm_rescale")
-SAELENS = [(name, norm, False) for name in INFERENCE for norm in NORMALIZATIONS if "transcoder" not in name or norm == "none"]
+SAELENS = [
+    (name, norm, False) for name in INFERENCE for norm in NORMALIZATIONS if "transcoder" not in name or norm == "none"
+]
 SAELENS += [(name, "none", True) for name in ("topk", "abstopk")]
 
 

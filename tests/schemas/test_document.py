@@ -95,7 +95,9 @@ REPORTS = st.builds(
     release=st.text(st.characters(codec="utf-8"), max_size=10),
     level=st.sampled_from(["layout", "header", "weights", "data"]),
     findings=st.lists(FINDINGS, max_size=4).map(tuple),
-    summary=st.builds(Summary, **{name: st.integers(0, 99) for name in ("artifacts", "errors", "warnings", "notes", "checks")}),
+    summary=st.builds(
+        Summary, **{name: st.integers(0, 99) for name in ("artifacts", "errors", "warnings", "notes", "checks")}
+    ),
 )
 
 
@@ -153,12 +155,14 @@ UNFIT = {
     ),
     "unknown kind": (
         ("/artifacts/0/kind", "saes"),
-        Problem("value", "/artifacts/0/kind", "unknown kind 'saes', did you mean 'sae'?", None, "sae, transcoder, crosscoder", "saes"),
+        Problem("value", "/artifacts/0/kind", "unknown kind 'saes', did you mean 'sae'?", None,
+                "sae, transcoder, crosscoder", "saes"),
     ),
     "wrong architecture for its kind": (
         ("/artifacts/0/architecture", "transcoder"),
         Problem("value", "/artifacts/0/architecture",
-                "'transcoder' is the architecture of a transcoder; set kind to 'transcoder'", None, None, '"transcoder"'),
+                "'transcoder' is the architecture of a transcoder; set kind to 'transcoder'", None, None,
+                '"transcoder"'),
     ),
     "unsafe path": (
         ("/artifacts/0/path", "../x"),
@@ -261,7 +265,9 @@ def test_a_long_list_of_problems_is_told_with_the_lines_of_the_text_itself(texts
     assert {problem.line for problem in found if problem.pointer.startswith("/artifacts/5")} == {3}
 
 
-@pytest.mark.parametrize("entries", ['{"artifacts": [%s]}', '{"sites": {%s}}', '{"artifacts": [{"claims": [%s]}]}', "[%s]"])
+@pytest.mark.parametrize(
+    "entries", ['{"artifacts": [%s]}', '{"sites": {%s}}', '{"artifacts": [{"claims": [%s]}]}', "[%s]"]
+)
 def test_a_million_entries_are_one_problem(entries):
     """Told in seconds; each of them checked would take minutes and gigabytes."""
     many = ",".join(f'"s{i}": 1' if "sites" in entries else "{}" for i in range(10**6))

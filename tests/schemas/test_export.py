@@ -40,7 +40,9 @@ def test_the_committed_schema_is_the_generated_one(name):
 
 def test_no_schema_is_left_over():
     """One file per document."""
-    assert sorted(path.name for path in export.FOLDER.iterdir()) == sorted(f"{n}-1.schema.json" for n in export.DOCUMENTS)
+    assert sorted(path.name for path in export.FOLDER.iterdir()) == sorted(
+        f"{n}-1.schema.json" for n in export.DOCUMENTS
+    )
 
 
 @pytest.mark.parametrize("name", export.DOCUMENTS)
@@ -55,7 +57,7 @@ def test_a_schema_is_valid_draft_2020_12(name):
 
 
 def descriptions(schema: dict):
-    """Yield (where, description) of every property in a schema; one that only refers may leave the words to its target."""
+    """Yield (where, description) of every property; one that only refers may leave the words to its target."""
     definitions = schema.get("$defs", {})
     for where, shape in {"": schema, **definitions}.items():
         for key, value in shape.get("properties", {}).items():

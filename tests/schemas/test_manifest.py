@@ -131,7 +131,7 @@ def test_a_kind_takes_its_architectures_alone(kind, architecture):
     if fits:
         assert manifest(artifact).artifacts[0].architecture == architecture
     else:
-        with pytest.raises(DocumentError, match="^document#/artifacts/0/architecture: "):
+        with pytest.raises(DocumentError, match=r"^document#/artifacts/0/architecture: "):
             manifest(artifact)
 
 

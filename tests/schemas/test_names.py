@@ -32,6 +32,7 @@ SEGMENT = "an empty or '.' segment in a path; write it in its shortest form"
         ("a/.", SEGMENT),
         ("a/", SEGMENT),
         ("", SEGMENT),
+        ("a/" + "é" * 128, "a name of more than 255 bytes in a path; file systems hold no longer one"),
         ("a b", "' ' in a path; URLs and shells read it differently, rename the file"),
         ("a{1}?", "'?' '{' '}' in a path; URLs and shells read it differently, rename the file"),
         ("a%20b", "'%' in a path; URLs and shells read it differently, rename the file"),
@@ -61,8 +62,8 @@ def test_an_accepted_path_stays_below_any_folder(path):
 @pytest.mark.parametrize(
     ("shape", "good", "bad"),
     [
-        (ReleasePath, "a" * 512, "a" * 513),
-        (ArtifactId, "a" * 300, "a" * 301),
+        (ReleasePath, "a/" * 255 + "aa", "a/" * 256 + "a"),
+        (ArtifactId, "a/" * 149 + "aa", "a/" * 150 + "a"),
         (ArtifactId, "layer_1/topk", "../topk"),
         (Key, "block-1.mlp_x", "-x"),
         (Key, "a" * 120, "a" * 121),
