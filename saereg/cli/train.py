@@ -76,7 +76,8 @@ def collect(**options: Any) -> None:  # noqa: ANN401 - one value per option
     with bar("collect") as progress:
         found = run(CollectConfig(**options), lambda done, total: progress("", done, total))
     click.echo(f"{found.rows} rows at {len(found.sites)} sites ({', '.join(found.sites)}) in {options['out']}")
-    next_step(f"saereg train sae --collection {options['out']} --site {next(iter(found.sites))} --release RELEASE …")
+    words = ("--collection", options["out"], "--site", next(iter(found.sites)), "--release", "RELEASE", "--license", "MIT")
+    next_step("saereg train sae run.yaml", *words)
 
 
 def _sae_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -149,4 +150,4 @@ def sae(
             info=info,
         )
     click.echo(f"{done.artifact.id}: {done.artifact.training.steps} steps, weights sha256 {done.weights_sha256[:16]}…")
-    next_step(f"saereg build {release}")
+    next_step("saereg build", release, *(("--checkpoints", checkpoints) if checkpoints else ()))

@@ -21,8 +21,8 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from saereg.registry.build import build  # noqa: E402
 from saereg.registry.digest import sha256_of, sha256_text  # noqa: E402
-from saereg.registry.loading import load_folder  # noqa: E402
 from saereg.registry.golden_file import write_golden  # noqa: E402
+from saereg.registry.loading import load_folder  # noqa: E402
 from saereg.registry.validators.runner import validate  # noqa: E402
 from tests.releases import golden_of, tiny_release  # noqa: E402
 
@@ -211,7 +211,9 @@ CASES: dict[str, Case] = {
     "grown_file": Case("SR009", lambda root: (root / "README.md").write_text("# tiny, and more\n")),
     "link_out_of_release": Case("SR010", lambda root: (root / "secrets").symlink_to("/etc/hostname")),
     "index_missing": Case("SR011", lambda root: (root / "index.json").unlink()),
-    "index_out_of_date": Case("SR012", lambda root: edit(root / "manifest.json", lambda m: m["release"].update(title="T"))),
+    "index_out_of_date": Case(
+        "SR012", lambda root: edit(root / "manifest.json", lambda m: m["release"].update(title="T"))
+    ),
     "duplicate_key": Case("SR100", text("manifest.json", '"seed": 0,', '"seed": 0, "seed": 1,')),
     "nan_in_config": Case("SR100", text(f"{JUMP}/cfg.json", '"context_size": 16', '"context_size": NaN')),
     "comment_in_config": Case("SR100", text(f"{JUMP}/cfg.json", '"d_in": 4,', '"d_in": 4, // width')),
@@ -242,7 +244,8 @@ CASES: dict[str, Case] = {
     "oversized_weights": Case("SR200", raw_weights(TOPK, lambda raw: raw + b"\0" * 64)),
     "header_larger_than_file": Case("SR200", raw_weights(TOPK, lambda raw: struct.pack("<Q", 2**62) + raw[8:])),
     "offsets_past_end": Case(
-        "SR200", raw_weights(TOPK, header(lambda h: h["b_enc"].update(shape=[1000], data_offsets=[10**6, 10**6 + 4000])))
+        "SR200",
+        raw_weights(TOPK, header(lambda h: h["b_enc"].update(shape=[1000], data_offsets=[10**6, 10**6 + 4000]))),
     ),
     "overlapping_tensors": Case("SR200", raw_weights(TOPK, header(lambda h: h["W_enc"].update(data_offsets=[0, 160])))),
     "weights_are_no_safetensors": Case("SR200", raw_weights(TOPK, lambda raw: b"PK")),
@@ -297,9 +300,7 @@ CASES: dict[str, Case] = {
     "wrong_l0": Case("SR412", manifest(_claim("l0", 9.0))),
     "wrong_dead_fraction": Case("SR414", manifest(_claim("dead_fraction", 0.5))),
     "more_active_than_k": Case("SR413", index(lambda i: _metric(i, TOPK, "l0").update(maximum=5.0))),
-    "training_figure": Case(
-        "SR415", manifest(_claim("nmse_uncentred_row", 0.3265, kind="training_running_mean"))
-    ),
+    "training_figure": Case("SR415", manifest(_claim("nmse_uncentred_row", 0.3265, kind="training_running_mean"))),
     "measurement_not_reproduced": Case("SR416", index(lambda i: _metric(i, JUMP, "fvu").update(value=0.5)), "data"),
     "golden_unreadable": Case("SR420", lambda root: _plain_golden(root, TOPK), "weights"),
     "wrong_subtraction_switch": Case("SR421", config(TOPK, lambda c: c.update(apply_b_dec_to_input=False)), "weights"),
@@ -341,7 +342,9 @@ def main(folder: Path) -> None:
             report = validate(root, case.level)
             place = folder / name
             shutil.copytree(scratch, place, symlinks=True)
-        findings = [finding.model_dump(exclude={"origin", "fingerprint"}, exclude_none=True) for finding in report.findings]
+        findings = [
+            finding.model_dump(exclude={"origin", "fingerprint"}, exclude_none=True) for finding in report.findings
+        ]
         (place / "report.json").write_text(
             json.dumps({"code": case.code, "level": case.level, "findings": findings}, indent=2) + "\n"
         )
