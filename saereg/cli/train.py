@@ -76,8 +76,8 @@ def collect(**options: Any) -> None:  # noqa: ANN401 - one value per option
     with bar("collect") as progress:
         found = run(CollectConfig(**options), lambda done, total: progress("", done, total))
     click.echo(f"{found.rows} rows at {len(found.sites)} sites ({', '.join(found.sites)}) in {options['out']}")
-    words = ("--collection", options["out"], "--site", next(iter(found.sites)), "--release", "RELEASE", "--license", "MIT")
-    next_step("saereg train sae run.yaml", *words)
+    words = ("--collection", options["out"], "--site", next(iter(found.sites)))
+    next_step("saereg train sae", *words, "--release", "RELEASE", "run.yaml")
 
 
 def _sae_options(function: Callable[..., None]) -> Callable[..., None]:
