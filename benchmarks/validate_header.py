@@ -33,7 +33,7 @@ for path in Path(sys.argv[1]).rglob("*"):
 
 def make(folder: Path, count: int) -> Path:
     """Write a release of `count` TopK dictionaries that differ in their seed, and its index."""
-    from saereg.registry.digest import sha256_text
+    from saereg.registry.files.digest import sha256_text
     from saereg.schemas.document import canonical
     from saereg.schemas.index import Index
     from saereg.schemas.manifest import Manifest

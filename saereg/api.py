@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from saereg.errors import UsageError
 from saereg.publishers import publisher_of
-from saereg.registry.blocks import require_torch
+from saereg.registry.files.blocks import require_torch
 from saereg.registry.loading import detect, load_folder
 from saereg.registry.query import Selection
 from saereg.registry.refs import parse_reference

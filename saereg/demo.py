@@ -189,8 +189,8 @@ class Demo:
 def _compare(release: Release, artifact: "ReleaseArtifact") -> Comparison:
     import torch
 
-    from saereg.registry.blocks import read_span
-    from saereg.registry.header import read_header
+    from saereg.registry.files.blocks import read_span
+    from saereg.registry.files.header import read_header
     from saereg.trainers.saelens_reader import reconstruct
 
     site = artifact.fields["site"]

@@ -5,7 +5,7 @@ import pytest
 from saereg.cli import run
 from saereg.demo import Demo
 from saereg.errors import UsageError
-from saereg.registry.digest import sha256_of
+from saereg.registry.files.digest import sha256_of
 from saereg.registry.release import open_release
 
 

@@ -24,7 +24,7 @@ ARROWS = {
 }
 """Room → rooms that it may import; the empty name is saereg/__init__.py, of which all may read the version."""
 
-REGISTRY_ORDER = ("architectures", "formats", "metrics", "validators", "build")
+REGISTRY_ORDER = ("files", "architectures", "formats", "metrics", "evidence", "validators", "build")
 """Inside the registry each of these only uses what stands left of it; the other modules of it are free."""
 
 LIBRARIES = {
@@ -47,10 +47,10 @@ LIBRARIES = {
 TORCH_AT_TOP = (
     "registry/architectures/",
     "registry/dictionary.py",
-    "registry/golden.py",
-    "registry/inspect.py",
-    "registry/roundtrip.py",
-    "registry/stream.py",
+    "registry/evidence/golden.py",
+    "registry/evidence/inspection.py",
+    "registry/evidence/round_trip.py",
+    "registry/evidence/stream.py",
     "registry/metrics/moments.py",
     "registry/metrics/engine.py",
 )

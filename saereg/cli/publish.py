@@ -54,7 +54,7 @@ def command(
     with bar("publish") as progress:
         done = publisher.apply(root, plan, progress)
     if receipt is not None:
-        from saereg.registry.atomic import write_text_atomically
+        from saereg.registry.files.atomic import write_text_atomically
 
         write_text_atomically(receipt, done.text())
     click.echo(done.text() if form == "json" else _plan_text(plan) + _receipt_text(done), nl=False)

@@ -42,7 +42,7 @@ def command(
     if output is None:
         click.echo(text, nl=False)
     else:
-        from saereg.registry.atomic import write_text_atomically
+        from saereg.registry.files.atomic import write_text_atomically
 
         write_text_atomically(output, text if form != "text" else click.unstyle(text))
         click.echo(f"report: {output}", err=True)

@@ -17,9 +17,9 @@ from typing import Literal
 
 from saereg.errors import PublishError, UsageError
 from saereg.publishers.plan import State, make_plan, state_digest
-from saereg.registry.atomic import exclusive
-from saereg.registry.digest import BLOCK, sha256_of
-from saereg.registry.folder import scan
+from saereg.registry.files.atomic import exclusive
+from saereg.registry.files.digest import BLOCK, sha256_of
+from saereg.registry.files.folder import scan
 from saereg.registry.release import MANIFEST_FILE
 from saereg.schemas.manifest import Manifest
 from saereg.schemas.plan import Operation, Plan, Receipt

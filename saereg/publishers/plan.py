@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from saereg.errors import InvalidReleaseError
-from saereg.registry.digest import sha256_of, sha256_text, tree_digest
+from saereg.registry.files.digest import sha256_of, sha256_text, tree_digest
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
 from saereg.schemas.index import Index
 from saereg.schemas.plan import Operation, Plan

@@ -6,12 +6,12 @@ from pathlib import Path, PurePosixPath
 from typing import cast
 
 from saereg.errors import DocumentError, UsageError
-from saereg.registry.atomic import write_text_atomically
-from saereg.registry.blocks import require_torch
-from saereg.registry.digest import sha256_of, sha256_text
-from saereg.registry.folder import scan
+from saereg.registry.files.atomic import write_text_atomically
+from saereg.registry.files.blocks import require_torch
+from saereg.registry.files.digest import sha256_of, sha256_text
+from saereg.registry.files.folder import scan
+from saereg.registry.files.header import Header, read_header
 from saereg.registry.formats.layout import CONFIG_FILE, GOLDEN_FILE, LOG_FILE, SPARSITY_FILE, WEIGHTS_FILES
-from saereg.registry.header import Header, read_header
 from saereg.registry.metrics.claims import judge
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
 from saereg.registry.semantics import semantics_of
@@ -81,7 +81,7 @@ class _ArtifactBuild:
 
     def entry(self) -> IndexArtifact:
         """Inspect, replay, compare and measure; return the index entry."""
-        from saereg.registry.inspect import inspect
+        from saereg.registry.evidence.inspection import inspect
 
         found = inspect(self.weights, self.header)
         metrics = self._metrics()
@@ -111,8 +111,8 @@ class _ArtifactBuild:
         )
 
     def _golden(self) -> GoldenFacts | None:
-        from saereg.registry.golden import replay
-        from saereg.registry.golden_file import read_golden
+        from saereg.registry.evidence.golden import replay
+        from saereg.registry.evidence.golden_file import read_golden
 
         path = self.folder / GOLDEN_FILE
         if not path.is_file():
@@ -123,7 +123,7 @@ class _ArtifactBuild:
         return GoldenFacts(path=where, made_by=golden.made_by, rows=golden.x.shape[0], replayed=replays)
 
     def _round_trip(self) -> RoundTrip | None:
-        from saereg.registry.roundtrip import compare_with_source
+        from saereg.registry.evidence.round_trip import compare_with_source
 
         source = self.claim.source_checkpoint
         if source is None or self.checkpoints is None or not (self.checkpoints / source.path).is_file():

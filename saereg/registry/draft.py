@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from saereg.errors import UsageError
-from saereg.registry.atomic import exclusive, write_text_atomically
+from saereg.registry.files.atomic import exclusive, write_text_atomically
 from saereg.schemas.document import Record
 from saereg.schemas.manifest import Artifact, Evaluation, Manifest, ReleaseInfo
 from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy

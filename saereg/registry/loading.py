@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saereg.errors import FormatError
-from saereg.registry.blocks import require_torch
+from saereg.registry.files.blocks import require_torch
 from saereg.registry.formats import FORMATS
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from saereg.errors import DocumentError, NothingToValidateError, UnknownNameError, UsageError, WeightsError
 from saereg.registry import hub
-from saereg.registry.digest import sha256_of
+from saereg.registry.files.digest import sha256_of
 from saereg.registry.formats.layout import CONFIG_FILE
 from saereg.registry.query import Selection, fields_of
 from saereg.registry.refs import Reference, parse_reference, require_folder

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saereg.errors import UnknownNameError, UsageError
-from saereg.registry.blocks import read_span
-from saereg.registry.header import ITEM_BYTES, TensorEntry, read_header
+from saereg.registry.files.blocks import read_span
+from saereg.registry.files.header import ITEM_BYTES, TensorEntry, read_header
 from saereg.schemas.collection import Collection, Shard
 from saereg.trainers.shards import COLLECTION_FILE, TENSOR
 

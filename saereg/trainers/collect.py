@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from saereg.errors import UsageError
-from saereg.registry.atomic import write_text_atomically
+from saereg.registry.files.atomic import write_text_atomically
 from saereg.schemas.collection import CollectedSite, Collection, Cursor
 from saereg.schemas.site import DatasetRef
 from saereg.trainers.corpus import Corpus

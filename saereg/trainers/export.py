@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saereg.errors import UsageError
-from saereg.registry.blocks import read_tensor
 from saereg.registry.checkpoint import Checkpoint
-from saereg.registry.digest import sha256_of
+from saereg.registry.evidence.operations import export_tensors
+from saereg.registry.files.blocks import read_tensor
+from saereg.registry.files.digest import sha256_of
+from saereg.registry.files.header import read_header
 from saereg.registry.formats import FORMATS
 from saereg.registry.formats.layout import WEIGHTS_FILES
-from saereg.registry.header import read_header
-from saereg.registry.roundtrip_operations import export_tensors
 from saereg.schemas.artifact_config import parse_config
 from saereg.schemas.cfg import SaelensConfig
 from saereg.schemas.manifest import SourceCheckpoint, SourceTensor

@@ -3,7 +3,7 @@
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from saereg.registry.golden_file import GoldenVectors
+from saereg.registry.evidence.golden_file import GoldenVectors
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from saereg.errors import MissingExtraError, UsageError
-from saereg.registry.digest import sha256_of
+from saereg.registry.files.digest import sha256_of
 from saereg.schemas.site import BaseModelRef
 
 CAUSAL = ("ForCausalLM", "LMHeadModel")

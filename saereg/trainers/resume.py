@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from saereg.errors import UsageError
-from saereg.registry.digest import sha256_of
+from saereg.registry.files.digest import sha256_of
 from saereg.schemas.collection import Collection, Shard
 from saereg.trainers.shards import COLLECTION_FILE
 

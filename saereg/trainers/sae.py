@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saereg.errors import UsageError
-from saereg.registry.atomic import write_bytes_atomically
-from saereg.registry.digest import sha256_of
 from saereg.registry.draft import References, add_to_manifest, check_references
+from saereg.registry.evidence.golden_file import write_golden
+from saereg.registry.files.atomic import write_bytes_atomically
+from saereg.registry.files.digest import sha256_of
 from saereg.registry.formats.layout import GOLDEN_FILE, LOG_FILE
-from saereg.registry.golden_file import write_golden
 from saereg.schemas.collection import Collection
 from saereg.schemas.manifest import Evaluation, ReleaseInfo, SaeArtifact, SourceCheckpoint, Sparsity, TrainingFacts
 from saereg.schemas.training import TrainConfig

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saereg.errors import UsageError
-from saereg.registry.atomic import replacing
-from saereg.registry.digest import sha256_of
+from saereg.registry.files.atomic import replacing
+from saereg.registry.files.digest import sha256_of
 from saereg.schemas.collection import Shard
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 from saereg.registry.build import build  # noqa: E402
-from saereg.registry.digest import sha256_of, sha256_text  # noqa: E402
-from saereg.registry.golden_file import write_golden  # noqa: E402
+from saereg.registry.evidence.golden_file import write_golden  # noqa: E402
+from saereg.registry.files.digest import sha256_of, sha256_text  # noqa: E402
 from saereg.registry.loading import load_folder  # noqa: E402
 from saereg.registry.validators.runner import validate  # noqa: E402
 from tests.releases import golden_of, tiny_release  # noqa: E402

@@ -15,7 +15,7 @@ from saereg.errors import PublishError, UnknownNameError, UsageError
 from saereg.publishers import folder as module
 from saereg.publishers import publisher_of
 from saereg.publishers.folder import FolderPublisher
-from saereg.registry.atomic import exclusive
+from saereg.registry.files.atomic import exclusive
 from saereg.registry.validators.runner import validate
 from saereg.schemas.export import schema
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from saereg.registry.build import build
-from saereg.registry.digest import sha256_of
+from saereg.registry.files.digest import sha256_of
 
 pytestmark = pytest.mark.slow
 

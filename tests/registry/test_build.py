@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from saereg.errors import DocumentError, UsageError, WeightsError
 from saereg.registry.build import build
-from saereg.registry.digest import sha256_of
+from saereg.registry.files.digest import sha256_of
 from saereg.registry.validators.runner import validate
 from saereg.schemas.index import Index
 from tests.cases.plant import artifact_of, edit

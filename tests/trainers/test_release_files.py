@@ -5,8 +5,8 @@ import torch
 
 from saereg.errors import UsageError, WeightsError
 from saereg.registry.draft import References, add_to_manifest
-from saereg.registry.golden_file import GoldenVectors, read_golden, write_golden
-from saereg.registry.roundtrip_operations import apply, decoder_norm, export_tensors
+from saereg.registry.evidence.golden_file import GoldenVectors, read_golden, write_golden
+from saereg.registry.evidence.operations import apply, decoder_norm, export_tensors
 from saereg.schemas.manifest import Manifest, ReleaseInfo, SaeArtifact, SourceTensor
 from saereg.schemas.site import BaseModelRef, Site
 

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from saereg.errors import MissingExtraError, UnknownNameError, UsageError
-from saereg.registry.digest import sha256_of
-from saereg.registry.golden_file import read_golden
-from saereg.registry.roundtrip_operations import export_tensors
+from saereg.registry.evidence.golden_file import read_golden
+from saereg.registry.evidence.operations import export_tensors
+from saereg.registry.files.digest import sha256_of
 from saereg.schemas.artifact_config import parse_config
 from saereg.schemas.manifest import Manifest, ReleaseInfo
 from saereg.schemas.training import TrainConfig

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saereg.errors import DocumentError, FormatError, WeightsError
-from saereg.registry.atomic import replacing, write_text_atomically
-from saereg.registry.blocks import read_tensor, require_torch
 from saereg.registry.checkpoint import Checkpoint
+from saereg.registry.files.atomic import replacing, write_text_atomically
+from saereg.registry.files.blocks import read_tensor, require_torch
+from saereg.registry.files.header import Header, read_header
 from saereg.registry.formats.layout import CONFIG_FILE
-from saereg.registry.header import Header, read_header
 from saereg.schemas import jsontext
 from saereg.schemas.artifact_config import ArtifactConfig, parse_config
 

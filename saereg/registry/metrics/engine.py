@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from saereg.errors import UsageError, WeightsError
-from saereg.registry.blocks import read_span
-from saereg.registry.digest import sha256_of
-from saereg.registry.header import read_header
+from saereg.registry.files.blocks import read_span
+from saereg.registry.files.digest import sha256_of
+from saereg.registry.files.header import read_header
 from saereg.registry.metrics.definitions import DEFINITIONS, PER_SOURCE, Value
 from saereg.registry.metrics.moments import Moments, moments_of
 from saereg.schemas.manifest import Evaluation, Manifest

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from saereg.registry.digest import sha256_of, sha256_text
+from saereg.registry.files.digest import sha256_of, sha256_text
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject, finding
 from saereg.schemas.index import IndexFile

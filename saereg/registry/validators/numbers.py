@@ -55,7 +55,7 @@ def recorded_claims(artifact: ArtifactSubject) -> Iterator[Finding]:
 
 def evaluations_fit(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR425: the evaluation files that claims and measurements refer to are there, as declared."""
-    from saereg.registry.header import read_header
+    from saereg.registry.files.header import read_header
 
     manifest, release = artifact.release.manifest, artifact.release
     names = {claim.evaluation for claim in artifact.claim.claims if claim.evaluation}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from saereg.errors import NothingToValidateError
-from saereg.registry.blocks import require_torch
+from saereg.registry.files.blocks import require_torch
 from saereg.registry.refs import require_folder
 from saereg.registry.release import MANIFEST_FILE
 from saereg.registry.validators import CHECKS

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from saereg import __version__
 from saereg.errors import WeightsError
-from saereg.registry.digest import sha256_text
-from saereg.registry.folder import Entry, scan
+from saereg.registry.files.digest import sha256_text
+from saereg.registry.files.folder import Entry, scan
+from saereg.registry.files.header import Header, read_header
 from saereg.registry.formats.layout import CONFIG_FILE, GOLDEN_FILE, WEIGHTS_FILES
-from saereg.registry.header import Header, read_header
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
 from saereg.registry.validators.rules import RULES
 from saereg.schemas import jsontext

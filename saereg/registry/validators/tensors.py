@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from saereg.registry.header import TensorEntry
+from saereg.registry.files.header import TensorEntry
 from saereg.registry.validators.subject import ArtifactSubject
 from saereg.schemas.cfg import INFERENCE, TensorSpec
 from saereg.schemas.report import Finding

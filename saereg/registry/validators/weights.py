@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from saereg.errors import WeightsError
-from saereg.registry.digest import sha256_of
+from saereg.registry.files.digest import sha256_of
 from saereg.registry.validators.layout import SMALL
 from saereg.registry.validators.subject import ArtifactSubject
 from saereg.schemas.cfg_crosscoder import CrosscoderConfig
@@ -12,7 +12,7 @@ from saereg.schemas.report import Finding
 
 def weights_sound(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR009, SR203, SR213 and SR214, in one pass over the file: digest, finiteness, thresholds, decoder norms."""
-    from saereg.registry.inspect import inspect
+    from saereg.registry.evidence.inspection import inspect
 
     header, path = artifact.header, artifact.weights_path
     if header is None:
@@ -41,7 +41,7 @@ def golden_present(artifact: ArtifactSubject) -> Iterator[Finding]:
 
 def golden_replays(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR420 and SR421: the released files compute what the source of the weights computed."""
-    from saereg.registry.golden import MAX_REL_ERROR, replay
+    from saereg.registry.evidence.golden import MAX_REL_ERROR, replay
 
     header, config = artifact.header, artifact.config
     if header is None or config is None or artifact.golden_path not in artifact.release.files:
@@ -80,8 +80,8 @@ def _golden_hint(artifact: ArtifactSubject) -> str | None:
 
 def source_agrees(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR422 and SR424: the weights are what the manifest says was made of the source checkpoint."""
-    from saereg.registry.inspect import inspect
-    from saereg.registry.roundtrip import compare_with_source, disagreements
+    from saereg.registry.evidence.inspection import inspect
+    from saereg.registry.evidence.round_trip import compare_with_source, disagreements
 
     source, header, folder = artifact.claim.source_checkpoint, artifact.header, artifact.release.checkpoints
     if source is None or header is None or folder is None or not (folder / source.path).is_file():

@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from saereg.errors import DocumentError, FormatError, WeightsError
 from saereg.registry.checkpoint import Checkpoint, first_difference
+from saereg.registry.files.header import read_header
 from saereg.registry.formats import FORMATS
-from saereg.registry.header import read_header
 from tests.registry.factories import CROSSCODERS, PREPROCESS, SOURCES, checkpoint, config, crosscoder_config
 
 CROSSCODER = FORMATS["saereg-crosscoder"]

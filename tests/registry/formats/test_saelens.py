@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from saereg.errors import DocumentError, FormatError, WeightsError
 from saereg.registry.checkpoint import Checkpoint, first_difference
 from saereg.registry.dictionary import Dictionary
+from saereg.registry.files.header import read_header
 from saereg.registry.formats import FORMATS
-from saereg.registry.header import read_header
 from saereg.schemas.cfg import INFERENCE
 from saereg.schemas.cfg_training import TRAINING
 from tests.registry.factories import D_IN, D_SAE, checkpoint, config, crosscoder_config, rows, training_config

@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from saereg.registry.digest import sha256_of
-from saereg.registry.golden_file import write_golden
+from saereg.registry.evidence.golden_file import write_golden
+from saereg.registry.files.digest import sha256_of
 from saereg.registry.validators.runner import validate
 from tests.cases.plant import artifact_of, edit, reindex
 from tests.releases import tiny_release
@@ -181,7 +181,7 @@ def test_a_golden_latent_beyond_the_dictionary_is_a_finding(release):
 
 
 def _golden(folder: Path, tensors: dict) -> None:
-    from saereg.registry.golden_file import GoldenVectors
+    from saereg.registry.evidence.golden_file import GoldenVectors
 
     write_golden(folder / "golden.safetensors", GoldenVectors(**tensors, made_by="test"))
 

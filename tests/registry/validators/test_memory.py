@@ -22,9 +22,9 @@ from safetensors.torch import save_file
 from saereg.registry.build import build
 from saereg.registry.checkpoint import Checkpoint
 from saereg.registry.dictionary import Dictionary
-from saereg.registry.digest import sha256_of
+from saereg.registry.files.digest import sha256_of
 from saereg.registry.formats import FORMATS
-from saereg.registry.golden_file import write_golden
+from saereg.registry.evidence.golden_file import write_golden
 from saereg.schemas.artifact_config import parse_config
 from saereg.schemas.document import canonical
 from saereg.schemas.manifest import Manifest

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from saereg.errors import WeightsError
-from saereg.registry.golden_file import GoldenVectors, read_golden
-from saereg.registry.header import Header
-from saereg.registry.stream import StreamedDictionary
+from saereg.registry.evidence.golden_file import GoldenVectors, read_golden
+from saereg.registry.evidence.stream import StreamedDictionary
+from saereg.registry.files.header import Header
 from saereg.schemas.artifact_config import ArtifactConfig
 from saereg.schemas.index import Replay
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from saereg.registry.digest import BLOCK, sha256_of, sha256_text, tree_digest
+from saereg.registry.files.digest import BLOCK, sha256_of, sha256_text, tree_digest
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1])

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from saereg.registry.blocks import read_span, read_tensor, row_blocks, torch_dtype
-from saereg.registry.header import ITEM_BYTES, read_header
+from saereg.registry.files.blocks import read_span, read_tensor, row_blocks, torch_dtype
+from saereg.registry.files.header import ITEM_BYTES, read_header
 
 SHAPES = [(), (1,), (7,), (0,), (0, 3), (3, 0), (7, 5), (4, 3, 2)]
 

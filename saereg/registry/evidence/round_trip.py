@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from saereg.errors import WeightsError
-from saereg.registry.blocks import read_span, read_tensor, row_blocks
-from saereg.registry.header import Header, TensorEntry, read_header
-from saereg.registry.roundtrip_operations import apply, cast, decoder_norm
-from saereg.registry.stream import decoder_norms
+from saereg.registry.evidence.operations import apply, cast, decoder_norm
+from saereg.registry.evidence.stream import decoder_norms
+from saereg.registry.files.blocks import read_span, read_tensor, row_blocks
+from saereg.registry.files.header import Header, TensorEntry, read_header
 from saereg.schemas.index import RoundTrip, RoundTripTensor
 from saereg.schemas.manifest import SourceCheckpoint, SourceTensor
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from saereg.registry.blocks import row_blocks
-from saereg.registry.header import Header
+from saereg.registry.files.blocks import row_blocks
+from saereg.registry.files.header import Header
 from saereg.schemas.semantics import DecoderNorm
 
 UNIT = 1e-3

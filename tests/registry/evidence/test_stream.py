@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from saereg.registry import stream
 from saereg.registry.architectures.linear import decoder_norm
-from saereg.registry.blocks import row_blocks
 from saereg.registry.dictionary import Dictionary
+from saereg.registry.evidence import stream
+from saereg.registry.evidence.stream import StreamedDictionary, decoder_norms
+from saereg.registry.files.blocks import row_blocks
+from saereg.registry.files.header import read_header
 from saereg.registry.formats import FORMATS
-from saereg.registry.header import read_header
-from saereg.registry.stream import StreamedDictionary, decoder_norms
 from saereg.schemas.cfg import INFERENCE
 from tests.registry.factories import (
     CROSSCODERS,

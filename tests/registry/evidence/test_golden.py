@@ -5,10 +5,10 @@ import torch
 
 from saereg.errors import WeightsError
 from saereg.registry.dictionary import Dictionary
+from saereg.registry.evidence.golden import MAX_REL_ERROR, compare, replay
+from saereg.registry.evidence.golden_file import GoldenVectors, read_golden, tensor_bytes, write_golden
+from saereg.registry.files.header import read_header
 from saereg.registry.formats import FORMATS
-from saereg.registry.golden import MAX_REL_ERROR, compare, replay
-from saereg.registry.golden_file import GoldenVectors, read_golden, tensor_bytes, write_golden
-from saereg.registry.header import read_header
 from saereg.schemas.cfg import INFERENCE
 from tests.registry.factories import CROSSCODERS, ROWS, checkpoint, config, crosscoder_config, rows
 from tests.releases import golden_of

@@ -5,13 +5,13 @@ import torch
 from safetensors.torch import save_file
 
 from saereg.errors import WeightsError
-from saereg.registry import roundtrip, stream
-from saereg.registry.blocks import row_blocks
-from saereg.registry.digest import sha256_of
-from saereg.registry.header import read_header
-from saereg.registry.inspect import inspect
-from saereg.registry.roundtrip import FOLD_TOLERANCE, compare_with_source, disagreements
-from saereg.registry.roundtrip_operations import apply, export_tensors
+from saereg.registry.evidence import round_trip, stream
+from saereg.registry.evidence.inspection import inspect
+from saereg.registry.evidence.operations import apply, export_tensors
+from saereg.registry.evidence.round_trip import FOLD_TOLERANCE, compare_with_source, disagreements
+from saereg.registry.files.blocks import row_blocks
+from saereg.registry.files.digest import sha256_of
+from saereg.registry.files.header import read_header
 from saereg.schemas.manifest import SourceCheckpoint, SourceTensor
 
 D, F = 5, 8
@@ -20,7 +20,7 @@ D, F = 5, 8
 @pytest.fixture(params=[1, 50, 10**7], autouse=True, ids=["a row", "50 bytes", "whole"])
 def block_bytes(request, monkeypatch):
     """Blocks of one row, of some rows, and of all rows."""
-    for module in (roundtrip, stream):
+    for module in (round_trip, stream):
         monkeypatch.setattr(module, "row_blocks", lambda path, entry: row_blocks(path, entry, request.param))
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saereg.errors import WeightsError
-from saereg.registry.atomic import write_bytes_atomically
-from saereg.registry.blocks import read_tensor, require_torch
-from saereg.registry.header import read_header
+from saereg.registry.files.atomic import write_bytes_atomically
+from saereg.registry.files.blocks import read_tensor, require_torch
+from saereg.registry.files.header import read_header
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from saereg.registry.folder import Entry, scan
+from saereg.registry.files.folder import Entry, scan
 
 
 def kinds(root) -> dict[str, str]:

@@ -11,8 +11,8 @@ from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.torch import save, save_file
 
 from saereg.errors import WeightsError
-from saereg.registry.blocks import torch_dtype
-from saereg.registry.header import ITEM_BYTES, TORCH_NAMES, parse_header, read_header
+from saereg.registry.files.blocks import torch_dtype
+from saereg.registry.files.header import ITEM_BYTES, TORCH_NAMES, parse_header, read_header
 
 TENSORS = {
     "scalar": torch.tensor(1.5),

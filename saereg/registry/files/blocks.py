@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saereg.errors import MissingExtraError
-from saereg.registry.header import ITEM_BYTES, Header, TensorEntry
+from saereg.registry.files.header import ITEM_BYTES, Header, TensorEntry
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,8 +16,8 @@ from saereg.registry.architectures import architecture_of
 from saereg.registry.architectures.architecture import Latents, Weights
 from saereg.registry.architectures.linear import MATRICES, decoder_norm, needs_decoder_norm, unscaled
 from saereg.registry.architectures.normalization import normalize
-from saereg.registry.blocks import read_tensor, row_blocks
-from saereg.registry.header import Header, TensorEntry
+from saereg.registry.files.blocks import read_tensor, row_blocks
+from saereg.registry.files.header import Header, TensorEntry
 from saereg.registry.semantics import semantics_of
 from saereg.schemas.artifact_config import ArtifactConfig
 from saereg.schemas.cfg_crosscoder import CrosscoderConfig

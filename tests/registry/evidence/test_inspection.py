@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from saereg.registry import inspect as module
-from saereg.registry.blocks import row_blocks, torch_dtype
-from saereg.registry.header import ITEM_BYTES, read_header
-from saereg.registry.inspect import inspect
+from saereg.registry.evidence import inspection as module
+from saereg.registry.evidence.inspection import inspect
+from saereg.registry.files.blocks import row_blocks, torch_dtype
+from saereg.registry.files.header import ITEM_BYTES, read_header
 
 
 def inspected(path, tensors):

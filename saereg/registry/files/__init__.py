@@ -1,0 +1,1 @@
+"""Bytes on disk: listed, hashed, read in blocks, written atomically. Knows no dictionary."""
