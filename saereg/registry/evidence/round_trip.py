@@ -1,6 +1,7 @@
 """An export against the checkpoint it came from, tensor by tensor, in blocks of rows."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from saereg.errors import WeightsError
 from saereg.registry.evidence.operations import apply, cast, decoder_norm
 from saereg.registry.evidence.stream import decoder_norms
-from saereg.registry.files.blocks import read_span, read_tensor, row_blocks
+from saereg.registry.files.blocks import read_columns, read_span, row_blocks
 from saereg.registry.files.header import Header, TensorEntry, read_header
 from saereg.schemas.index import RoundTrip, RoundTripTensor
 from saereg.schemas.manifest import SourceCheckpoint, SourceTensor
@@ -32,7 +33,7 @@ FOLD_TOLERANCE = 1e-6
 def compare_with_source(weights: Path, header: Header, checkpoint: Path, source: SourceCheckpoint) -> RoundTrip:
     """Redo every operation of an export and compare with the exported bytes.
 
-    Memory holds two blocks; for a transposed tensor, also that tensor.
+    Memory holds a few blocks, whatever the size of the tensors.
 
     Raises:
         WeightsError: when the source is no safetensors file or lacks a tensor, or an operation cannot be redone.
@@ -104,10 +105,9 @@ def _compare(
     (path, header), (checkpoint, source_header) = exported, source
     entry, origin = header.tensors[name], source_header.tensors[how.key]
     _check_operation(name, how, origin, entry, path, norms)
-    bitwise, largest, piece = True, 0.0, _pieces(how, checkpoint, source_header)
-    for first, block in row_blocks(path, entry):
-        rows = len(block) if block.dim() else 1
-        expected = _redo(how, piece(first, rows), _norms_for(name, norms, first, rows, entry.shape), tuple(block.shape))
+    bitwise, largest = True, 0.0
+    pairs = _transposed if how.operation == "transpose" else _row_by_row
+    for expected, block in pairs(name, how, (path, entry), (checkpoint, origin), norms):
         if not _same_bytes(expected, block):
             bitwise, largest = False, max(largest, _max_abs_diff(expected, block))
     bitwise = bitwise and is_movement(how)
@@ -122,6 +122,8 @@ def _check_operation(
     shape = entry.shape if how.operation == "broadcast" else shape
     if shape != entry.shape or (how.operation == "transpose" and len(shape) != 2):
         raise WeightsError(path.name, f"shape {entry.shape}, but {how.key} in the source is {origin.shape}", name)
+    if how.operation == "broadcast" and math.prod(origin.shape) != 1:
+        raise WeightsError("source checkpoint", f"cannot apply 'broadcast' to a tensor of shape {origin.shape}")
     if not is_movement(how) and origin.dtype not in FLOATS:
         raise WeightsError(path.name, f"cannot compute {how.operation} of {how.key}, which is {origin.dtype}", name)
     axis = {"times_decoder_norm": shape[-1:], "unit_decoder_norm": shape[:1]}.get(how.operation)
@@ -130,14 +132,37 @@ def _check_operation(
         raise WeightsError(path.name, problem, name)
 
 
-def _pieces(how: SourceTensor, checkpoint: Path, header: Header) -> Callable[[int, int], Tensor]:
-    """Return (first row, rows) → what the operation makes those rows of the export from."""
-    if how.operation not in ("transpose", "broadcast"):
-        return lambda first, rows: read_span(checkpoint, header.tensors[how.key], first, rows)
-    whole = read_tensor(checkpoint, header, how.key)
-    if how.operation == "broadcast":
-        return lambda first, rows: whole
-    return lambda first, rows: whole[:, first : first + rows]
+Place = tuple[Path, TensorEntry]
+"""A tensor in a file."""
+
+
+def _row_by_row(
+    name: str, how: SourceTensor, exported: Place, source: Place, norms: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (what the operation gives, what was exported), in blocks of rows."""
+    (path, entry), (checkpoint, origin) = exported, source
+    for first, block in row_blocks(path, entry):
+        rows = len(block) if block.dim() else 1
+        scalar = how.operation == "broadcast"
+        piece = read_span(checkpoint, origin, 0, 1) if scalar else read_span(checkpoint, origin, first, rows)
+        yield _redo(how, piece, _norms_for(name, norms, first, rows, entry.shape), tuple(block.shape)), block
+
+
+def _transposed(
+    name: str, how: SourceTensor, exported: Place, source: Place, norms: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the same of a transposed matrix: rows of one file against columns of the other.
+
+    The file with more rows is read by rows: its rows are the shorter ones, so the strips of the other are the longer.
+    """
+    (path, entry), (checkpoint, origin) = exported, source
+    if origin.shape[0] >= entry.shape[0]:
+        for first, piece in row_blocks(checkpoint, origin):
+            block = read_columns(path, entry, first, len(piece))
+            yield _redo(how, piece, None, tuple(block.shape)), block
+    else:
+        for first, block in row_blocks(path, entry):
+            yield _redo(how, read_columns(checkpoint, origin, first, len(block)), None, tuple(block.shape)), block
 
 
 def _scaled(source: Tensor, how: SourceTensor) -> Tensor:
