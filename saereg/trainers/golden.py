@@ -8,8 +8,8 @@ from saereg.registry.evidence.golden_file import GoldenVectors
 if TYPE_CHECKING:
     from torch import Tensor
 
-ROWS = 8
-"""Real rows, and as many random ones."""
+REAL_ROWS, RANDOM_ROWS = 8, 4
+"""Rows of each kind. Random ones activate many more latents, so fewer of them keep the file small."""
 
 POOL = 256
 """Held-out rows that the real ones are chosen from, and random rows drawn for the random ones."""
@@ -36,11 +36,11 @@ def make_golden(sae: Any, held_out: "Tensor", seed: int) -> GoldenVectors:  # no
 
     with torch.no_grad():
         real = held_out[:POOL].float()
-        real = real[_clearest(sae, real)]
+        real = real[_clearest(sae, real, REAL_ROWS)]
         generator = torch.Generator().manual_seed(seed)
         random = torch.randn(POOL, held_out.shape[1], generator=generator)
         random = random * (real.norm(dim=1).mean() / random.norm(dim=1, keepdim=True))
-        random = random[_clearest(sae, random)]
+        random = random[_clearest(sae, random, RANDOM_ROWS)]
         near = near_threshold(sae, held_out[:POOL].float())
         x = torch.cat([real, random] if near is None else [real, random, near.unsqueeze(0)])
         activations, x_hat = forward(sae, x)
@@ -110,9 +110,9 @@ def thresholds(sae: Any) -> "Tensor":  # noqa: ANN401
     return found.to(sae.dtype).expand(sae.cfg.d_sae)
 
 
-def _clearest(sae: Any, rows: "Tensor") -> "Tensor":  # noqa: ANN401
+def _clearest(sae: Any, rows: "Tensor", count: int) -> "Tensor":  # noqa: ANN401
     """Return the positions of the rows with the largest margins, in rising order."""
-    best = margins(sae, rows).argsort(descending=True, stable=True)[:ROWS]
+    best = margins(sae, rows).argsort(descending=True, stable=True)[:count]
     return best.sort().values
 
 
