@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saereg.errors import UsageError
+from saereg.errors import DocumentError, UsageError
 from saereg.publishers import publisher_of
 from saereg.registry.files.blocks import require_torch
 from saereg.registry.loading import detect, load_folder
 from saereg.registry.query import Selection
 from saereg.registry.refs import parse_reference
-from saereg.registry.release import Release, ReleaseArtifact, open_artifact, open_release
+from saereg.registry.release import INDEX_FILE, Release, ReleaseArtifact, open_artifact, open_release
 from saereg.registry.validators import runner
 from saereg.schemas.plan import Receipt
 from saereg.schemas.report import Level, Report
@@ -47,20 +47,21 @@ def load(target: str | Path, device: str = "cpu") -> "Dictionary":
     """
     require_torch("loading a dictionary")
     reference = parse_reference(target)
-    if reference.folder is not None and reference.artifact is None:
-        if not reference.folder.is_dir():
-            raise UsageError(f"{reference.folder} is not a folder")
-        if detect(reference.folder) and not _in_release(reference.folder):
-            return load_folder(reference.folder, device=device)
-    return open_artifact(target).load(device=device)
-
-
-def _in_release(folder: Path) -> bool:
+    folder = reference.folder if reference.artifact is None else None
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder")
     try:
-        open_artifact(folder)
-    except UsageError:
-        return False
-    return True
+        artifact = open_artifact(target)
+    except UsageError as error:
+        if folder is None or not detect(folder) or _is_of_release(error):
+            raise
+        return load_folder(folder, device=device)  # the folder of a dictionary that is in no release
+    return artifact.load(device=device)
+
+
+def _is_of_release(error: UsageError) -> bool:
+    """Whether a document that cannot be read is that of a release: any program may have a manifest.json."""
+    return isinstance(error, DocumentError) and (Path(error.path).parent / INDEX_FILE).is_file()
 
 
 def validate(target: str | Path, level: Level = "header", *, checkpoints: Path | None = None) -> Report:

@@ -61,7 +61,7 @@ def test_every_switch_architecture_and_normalization_is_explained():
     switches |= {f"normalization.{name}" for name in Normalization.model_fields}
     assert switches == set(re.findall(r"^\| `([\w.]+)` \|", text.split("## Architectures")[0], re.MULTILINE))
     for name in (*ARCHITECTURES, *get_args(Preprocessing)):
-        assert f"`{name}`" in text + text_of("docs/formats.md") or name == "standardize", name
+        assert f"`{name}`" in text + text_of("docs/formats.md"), name
 
 
 def test_every_target_of_make_that_a_document_names_exists():

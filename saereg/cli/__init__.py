@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from saereg import __version__
-from saereg.errors import ExitCode, SaeregError
+from saereg.errors import ExitCode, SaeregError, did_you_mean
 
 GROUPS: dict[str, dict[str, str]] = {
     "Make": {
@@ -56,8 +56,6 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the closest verb when there is none of that name."""
-        from saereg.errors import did_you_mean
-
         if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
             guess = did_you_mean(args[0], self.list_commands(ctx))
             ctx.fail(f"no such command {args[0]!r}" + (f"; did you mean {guess!r}?" if guess else ""))

@@ -4,10 +4,10 @@ import json
 
 import click
 
-from saereg.cli.render.text import next_step, number, plural, size, table
-from saereg.errors import UsageError
+from saereg.cli.render.text import next_step, number, plural, size, table, visible
+from saereg.errors import DocumentError, UsageError
 from saereg.registry.refs import parse_reference
-from saereg.registry.release import Release, ReleaseArtifact, open_artifact, open_release
+from saereg.registry.release import MANIFEST_FILE, Release, ReleaseArtifact, open_artifact, open_release
 from saereg.schemas.index import IndexArtifact
 
 
@@ -35,9 +35,11 @@ def _release(target: str) -> Release | None:
     if reference.artifact is not None:
         return None
     try:
-        if reference.folder is not None and not (reference.folder / "manifest.json").is_file():
+        if reference.folder is not None and not (reference.folder / MANIFEST_FILE).is_file():
             open_artifact(target)
             return None
+    except DocumentError:
+        raise  # the release around it cannot be read: that is what is wrong
     except UsageError:
         pass
     return open_release(target)
@@ -99,7 +101,8 @@ def _proof_text(evidence: IndexArtifact) -> str:
     rows: list[tuple[str, str]] = []
     if evidence.round_trip:
         tensors = evidence.round_trip.tensors
-        exact, worst = sum(t.bitwise for t in tensors.values()), max(t.max_abs_diff for t in tensors.values())
+        exact = sum(t.bitwise for t in tensors.values())
+        worst = max((t.max_abs_diff for t in tensors.values()), default=0.0)
         rows.append(("round trip", f"{exact} of {len(tensors)} tensors moved bitwise, max_abs_diff {worst:g}"))
     if evidence.golden:
         replays = "; ".join(f"{r.reader}: error {r.max_rel_error:.2g}" for r in evidence.golden.replayed)
@@ -114,4 +117,4 @@ def _artifact_json(artifact: ReleaseArtifact) -> dict[str, object]:
 
 def _rows(rows: list[tuple[str, str]]) -> str:
     width = max(len(name) for name, _ in rows)
-    return "".join(f"  {name.ljust(width)}  {value}\n" for name, value in rows)
+    return "".join(f"  {name.ljust(width)}  {visible(value)}\n" for name, value in rows)

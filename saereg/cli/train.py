@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -10,6 +10,8 @@ from saereg.cli.configuration import overlaid, read_yaml
 from saereg.cli.progress import bar
 from saereg.cli.render.text import next_step
 from saereg.errors import UsageError
+from saereg.registry.release import CHECKPOINTS, MANIFEST_FILE
+from saereg.schemas.training import TrainConfig, TrainedArchitecture, TrainedNormalization
 
 PLACES = {
     "collection": "collection",
@@ -85,12 +87,12 @@ def _sae_options(function: Callable[..., None]) -> Callable[..., None]:
     options = [
         click.option("--collection", help="Folder that `train collect` wrote."),
         click.option("--site", help="Site in the collection."),
-        click.option("--architecture", type=click.Choice(["standard", "topk", "batchtopk", "jumprelu", "gated"])),
+        click.option("--architecture", type=click.Choice(get_args(TrainedArchitecture))),
         click.option("--d-sae", type=int, help="Number of latents."),
         click.option("--k", type=float, help="Active latents per row (topk, batchtopk)."),
         click.option("--l1", type=float, help="L1 coefficient (standard, gated)."),
         click.option("--l0", type=float, help="L0 coefficient (jumprelu)."),
-        click.option("--normalize", type=click.Choice(["none", "layer_norm", "expected_average_only_in"])),
+        click.option("--normalize", type=click.Choice(get_args(TrainedNormalization))),
         click.option("--tokens", type=int, help="Rows to train on, counting repetitions."),
         click.option("--batch-size", type=int),
         click.option("--lr", type=float),
@@ -129,14 +131,13 @@ def sae(
     """
     from saereg.schemas.document import canonical
     from saereg.schemas.manifest import ReleaseInfo
-    from saereg.schemas.training import TrainConfig
     from saereg.trainers.sae import train
 
     settings = overlaid(read_yaml(config) if config else {}, {PLACES[flag]: value for flag, value in flags.items()})
     parsed = TrainConfig.from_text(canonical(settings), config or "flags")
     folder = release.absolute()
     label = name or folder.name
-    if licence is None and not (folder / "manifest.json").is_file():
+    if licence is None and not (folder / MANIFEST_FILE).is_file():
         raise UsageError(
             f"{release} is a new release: give --license, and --name and --title if its folder is not enough"
         )
@@ -145,7 +146,7 @@ def sae(
         done = train(
             parsed,
             release,
-            checkpoints or folder.parent / "checkpoints",
+            checkpoints or folder.parent / CHECKPOINTS,
             lambda seen, total: progress("", seen, total),
             info=info,
         )

@@ -1,16 +1,19 @@
 """Who ships a release. Adding a target is one file and one line in PUBLISHERS."""
 
-from pathlib import Path
-
 from saereg.errors import UnknownNameError, UsageError
 from saereg.publishers.folder import FolderPublisher
+from saereg.publishers.publisher import OpenTarget, Publisher
 
-PUBLISHERS = {"dir": FolderPublisher}
-"""Scheme of a target → publisher."""
+PUBLISHERS: dict[str, OpenTarget] = {"dir": FolderPublisher}
+"""Scheme of a target → what opens the place behind it."""
 
 
-def publisher_of(target: str, *, delete_unknown: bool = False) -> FolderPublisher:
+def publisher_of(target: str, *, delete_unknown: bool = False) -> Publisher:
     """Return the publisher of a target such as `dir:/srv/releases/x`.
+
+    Args:
+        target: scheme and place.
+        delete_unknown: whether files that the target has and the release has not may be removed.
 
     Raises:
         UnknownNameError: when the scheme is none of PUBLISHERS.
@@ -21,4 +24,4 @@ def publisher_of(target: str, *, delete_unknown: bool = False) -> FolderPublishe
         raise UsageError(f"{target!r} is no target; write dir:{scheme or 'FOLDER'}")
     if scheme not in PUBLISHERS:
         raise UnknownNameError("target", f"{scheme}:", [f"{name}:" for name in PUBLISHERS])
-    return PUBLISHERS[scheme](Path(place), delete_unknown=delete_unknown)
+    return PUBLISHERS[scheme](place, delete_unknown=delete_unknown)

@@ -11,12 +11,12 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from saereg.errors import PublishError, UsageError
 from saereg.publishers.plan import State, make_plan, state_digest
+from saereg.publishers.publisher import Progress
 from saereg.registry.files.atomic import exclusive
 from saereg.registry.files.digest import BLOCK, sha256_of
 from saereg.registry.files.folder import scan
@@ -24,9 +24,6 @@ from saereg.registry.release import MANIFEST_FILE
 from saereg.schemas.manifest import Manifest
 from saereg.schemas.plan import Operation, Plan, Receipt
 from saereg.schemas.report import Report
-
-Progress = Callable[[str, int, int], None]
-"""(path, bytes done, bytes total) → None."""
 
 
 class FolderPublisher:
@@ -37,10 +34,12 @@ class FolderPublisher:
         delete_unknown: whether files that the target has and the release has not may be removed.
     """
 
-    def __init__(self, folder: Path, *, delete_unknown: bool = False) -> None:
-        self.folder, self.delete_unknown = folder, delete_unknown
+    def __init__(self, folder: str | Path, *, delete_unknown: bool = False) -> None:
+        self.folder, self.delete_unknown = Path(folder), delete_unknown
         self._digests: dict[tuple[str, int, int, int], str] = {}
-        whole = folder.absolute()
+        whole = self.folder.absolute()
+        if whole.name in ("", ".."):
+            raise UsageError(f"{folder} cannot be replaced; name the folder of the release itself")
         self._staging, self._aside = (whole.with_name(f".{whole.name}.{word}") for word in ("staging", "old"))
 
     @property
@@ -72,7 +71,7 @@ class FolderPublisher:
         started = time.monotonic()
         self.folder.absolute().parent.mkdir(parents=True, exist_ok=True)
         with exclusive(self.folder.absolute().parent) as locked:
-            self._clean_up(locked)
+            self._clean_up(locked=locked)
             state = self.state()
             if (state_digest(state) if state is not None else None) != plan.base:
                 raise PublishError(f"{self.target} has changed since the plan was made; plan again")
@@ -127,7 +126,7 @@ class FolderPublisher:
             problem = f"{self.folder} holds {counted} that the release does not: {shown}"
             raise UsageError(f"{problem}; move that away, or allow its removal with --delete-remote-only")
 
-    def _clean_up(self, locked: bool) -> None:
+    def _clean_up(self, *, locked: bool) -> None:
         """Remove what a killed run left, and put the target back if it was killed between two renames.
 
         Raises:
@@ -215,6 +214,10 @@ def _copy(root: Path, place: Path, operation: Operation) -> None:
             os.fsync(writer.fileno())
     except FileNotFoundError:
         raise PublishError(f"{operation.path} is gone since the plan was made; run saereg validate {root}") from None
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(place)) from error  # a full disk does not say for which file
     if digest.hexdigest() != operation.sha256:
         raise PublishError(f"{operation.path} has changed since the plan was made; run saereg validate {root}")
 

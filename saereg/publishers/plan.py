@@ -1,10 +1,11 @@
 """What a publish will do: made only from a report without errors, and only for the bytes that the report speaks of."""
 
+import shlex
 from pathlib import Path
 from typing import Literal
 
 from saereg.errors import InvalidReleaseError
-from saereg.registry.files.digest import sha256_of, sha256_text, tree_digest
+from saereg.registry.files.digest import release_digest, sha256_of, tree_digest
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
 from saereg.schemas.index import Index
 from saereg.schemas.plan import Operation, Plan
@@ -53,16 +54,17 @@ def make_plan(root: Path, report: Report, target: str, state: State | None, *, a
 
 
 def _require_valid(root: Path, report: Report, at_least: Level) -> None:
+    again = f"saereg validate {shlex.quote(str(root))}"
     if report.errors:
         first = report.errors[0]
         count = f"{len(report.errors)} error{'s' if len(report.errors) > 1 else ''}"
         problem = f"{report.release} has {count}, first {first.code}: {first.message}"
-        raise InvalidReleaseError(f"{problem}; nothing was published. See: saereg validate {root}")
+        raise InvalidReleaseError(f"{problem}; nothing was published. See: {again} --level {report.level}")
     if LEVELS.index(report.level) < LEVELS.index(at_least):
         problem = f"validated at level {report.level}, but {at_least} is needed"
-        raise InvalidReleaseError(f"{problem}. Run: saereg validate {root} --level {at_least}")
-    manifest, index = ((root / name).read_text(encoding="utf-8") for name in (MANIFEST_FILE, INDEX_FILE))
-    if sha256_text(manifest + "\0" + index) != report.release_digest:
+        raise InvalidReleaseError(f"{problem}. Run: {again} --level {at_least}")
+    manifest, index = ((root / name).read_bytes().decode("utf-8") for name in (MANIFEST_FILE, INDEX_FILE))
+    if release_digest(manifest, index) != report.release_digest:
         raise InvalidReleaseError(f"{root} has changed since it was validated; validate it again")
 
 

@@ -1,22 +1,23 @@
 """Build index.json: look at every file of a release and write down what is found."""
 
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import cast
 
-from saereg.errors import DocumentError, UsageError
+from saereg import __version__
+from saereg.errors import UsageError
 from saereg.registry.files.atomic import write_text_atomically
 from saereg.registry.files.blocks import require_torch
-from saereg.registry.files.digest import sha256_of, sha256_text
-from saereg.registry.files.folder import scan
+from saereg.registry.files.digest import sha256_of
+from saereg.registry.files.folder import Entry, scan
 from saereg.registry.files.header import Header, read_header
 from saereg.registry.formats.layout import CONFIG_FILE, GOLDEN_FILE, LOG_FILE, SPARSITY_FILE, WEIGHTS_FILES
 from saereg.registry.metrics.claims import judge
-from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
+from saereg.registry.release import INDEX_FILE, MANIFEST_FILE, checkpoints_beside
 from saereg.registry.semantics import semantics_of
 from saereg.registry.validators.layout import is_refused
-from saereg.schemas.artifact_config import ArtifactConfig, assumptions, parse_config
+from saereg.schemas.artifact_config import ArtifactConfig, assumptions, read_config
 from saereg.schemas.index import GoldenFacts, Index, IndexArtifact, IndexFile, Role, RoundTrip, TensorFacts
 from saereg.schemas.manifest import Artifact, Evaluation, Manifest, TranscoderArtifact
 from saereg.schemas.metrics import DType, Measurement
@@ -38,45 +39,67 @@ def build(root: Path, *, checkpoints: Path | None = None, progress: Progress | N
         The index that was written.
 
     Raises:
+        UsageError: when there is no manifest, a file that it names is missing, a path is not portable, or a source
+            checkpoint is another than the manifest says.
         DocumentError: when the manifest or a configuration does not fit.
-        WeightsError: when weights are not what their configuration says.
+        WeightsError: when weights, golden vectors or evaluations are not what their documents say.
+        OSError: when a file cannot be read, or the index not be written.
         MissingExtraError: without the `torch` extra.
     """
     require_torch("building an index")
     path = root / MANIFEST_FILE
     if not path.is_file():
         raise UsageError(f"{root} holds no {MANIFEST_FILE}; a trainer writes one, or write it by hand")
-    manifest = Manifest.read(path)
-    beside = root.absolute().parent / "checkpoints"
-    sources = checkpoints or (beside if beside.is_dir() else None)
+    manifest, found = Manifest.read(path), _files_by_folder(root)
+    shared = _release_files(root, manifest, found)
+    parts = _Parts(root, manifest, found, {file.path: file.sha256 for file in shared})
+    sources = checkpoints or checkpoints_beside(root)
     entries = []
     for position, claim in enumerate(manifest.artifacts):
-        entries.append(_ArtifactBuild(root, manifest, claim, sources).entry())
+        entries.append(_ArtifactBuild(parts, claim, sources).entry())
         if progress:
             progress(claim.id, position + 1, len(manifest.artifacts))
     import torch
 
     index = Index(
-        generated_by={"saereg": version("saereg"), "torch": str(torch.__version__)},
-        manifest_sha256=sha256_text(path.read_text(encoding="utf-8")),
-        files=_release_files(root, manifest),
+        generated_by={"saereg": __version__, "torch": str(torch.__version__)},
+        manifest_sha256=sha256_of(path),
+        files=shared,
         artifacts=tuple(entries),
     )
     write_text_atomically(root / INDEX_FILE, index.text())
     return index
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What every artifact of a release refers to, looked at once.
+
+    Attributes:
+        root: release folder.
+        manifest: the claims.
+        found: folder → its files, links and odd ones left out.
+        digests: path → sha256 of the files that belong to no artifact, evaluations above all.
+    """
+
+    root: Path
+    manifest: Manifest
+    found: Mapping[str, Sequence[Entry]]
+    digests: Mapping[str, str]
+
+
 class _ArtifactBuild:
     """The evidence on one artifact."""
 
-    def __init__(self, root: Path, manifest: Manifest, claim: Artifact, checkpoints: Path | None) -> None:
-        self.root, self.manifest, self.claim, self.checkpoints = root, manifest, claim, checkpoints
-        self.folder = root / claim.path
+    def __init__(self, parts: _Parts, claim: Artifact, checkpoints: Path | None) -> None:
+        self.parts, self.claim, self.checkpoints = parts, claim, checkpoints
+        self.root, self.manifest = parts.root, parts.manifest
+        self.folder = self.root / claim.path
         self.weights = self.folder / WEIGHTS_FILES[claim.format]
         for needed in (self.folder / CONFIG_FILE, self.weights):
             if not needed.is_file():
                 raise UsageError(f"{needed} is missing; the manifest lists artifact {claim.id!r} there")
-        self.cfg: ArtifactConfig = parse_config(_read(self.folder / CONFIG_FILE), self.folder / CONFIG_FILE)
+        self.cfg: ArtifactConfig = read_config(self.folder / CONFIG_FILE)
         self.header: Header = read_header(self.weights)
 
     def entry(self) -> IndexArtifact:
@@ -104,23 +127,18 @@ class _ArtifactBuild:
 
     def _files(self, weights_sha256: str) -> tuple[IndexFile, ...]:
         known = {self.weights.relative_to(self.root).as_posix(): weights_sha256}
-        return tuple(
-            _index_file(self.root, entry.path, known.get(entry.path))
-            for entry in scan(self.root)
-            if entry.kind == "file" and _belongs(entry.path, self.claim.path) and not is_refused(entry.path)
-        )
+        mine = self.parts.found.get(self.claim.path, ())
+        return tuple(_index_file(self.root, entry, known.get(entry.path)) for entry in mine)
 
     def _golden(self) -> GoldenFacts | None:
         from saereg.registry.evidence.golden import replay
-        from saereg.registry.evidence.golden_file import read_golden
 
         path = self.folder / GOLDEN_FILE
         if not path.is_file():
             return None
-        golden = read_golden(path)
-        replays = (replay(self.cfg, self.weights, self.header, path).replay,)
-        where = path.relative_to(self.root).as_posix()
-        return GoldenFacts(path=where, made_by=golden.made_by, rows=golden.x.shape[0], replayed=replays)
+        replayed = replay(self.cfg, self.weights, self.header, path)
+        where, golden = path.relative_to(self.root).as_posix(), replayed.golden
+        return GoldenFacts(path=where, made_by=golden.made_by, rows=len(golden.x), replayed=(replayed.replay,))
 
     def _round_trip(self) -> RoundTrip | None:
         from saereg.registry.evidence.round_trip import compare_with_source
@@ -141,8 +159,12 @@ class _ArtifactBuild:
             return ()
         dictionary = load_folder(self.folder, layout=self.claim.format)
         found: list[Measurement] = []
-        for name in evaluations:
-            found += measure(dictionary, self.root, self.manifest, name)
+        for name, evaluation in evaluations.items():
+            path = self.root / evaluation.path
+            if not path.is_file():
+                raise UsageError(f"{path} is no file; the manifest's evaluation {name!r} names it")
+            digest = self.parts.digests.get(self.manifest.evaluations[name].path)
+            found += measure(dictionary, self.root, self.manifest, name, data_sha256=digest)
         return tuple(found)
 
     def _evaluations(self) -> dict[str, Evaluation]:
@@ -157,28 +179,26 @@ class _ArtifactBuild:
         }
 
 
-def _release_files(root: Path, manifest: Manifest) -> tuple[IndexFile, ...]:
-    folders = [claim.path for claim in manifest.artifacts]
-    return tuple(
-        _index_file(root, entry.path, None)
-        for entry in scan(root)
-        if entry.kind == "file"
-        and entry.path not in (MANIFEST_FILE, INDEX_FILE)
-        and not is_refused(entry.path)
-        and not any(_belongs(entry.path, folder) for folder in folders)
-    )
+def _files_by_folder(root: Path) -> dict[str, list[Entry]]:
+    """Return folder → the files directly in it: folders of artifacts may be nested."""
+    found: dict[str, list[Entry]] = {}
+    for entry in scan(root):
+        if entry.kind == "file" and entry.path not in (MANIFEST_FILE, INDEX_FILE) and not is_refused(entry.path):
+            found.setdefault(str(PurePosixPath(entry.path).parent), []).append(entry)
+    return found
 
 
-def _belongs(path: str, folder: str) -> bool:
-    """Whether a file stands directly in an artifact's folder: folders of artifacts may be nested."""
-    return str(PurePosixPath(path).parent) == folder
+def _release_files(root: Path, manifest: Manifest, found: Mapping[str, Sequence[Entry]]) -> tuple[IndexFile, ...]:
+    taken = {claim.path for claim in manifest.artifacts}
+    rest = (entry for folder, entries in found.items() if folder not in taken for entry in entries)
+    return tuple(_index_file(root, entry, None) for entry in sorted(rest, key=lambda entry: entry.path))
 
 
-def _index_file(root: Path, path: str, digest: str | None) -> IndexFile:
+def _index_file(root: Path, entry: Entry, digest: str | None) -> IndexFile:
+    path = entry.path
     if problem := path_problem(path):
         raise UsageError(f"{root}: {path}: {problem}")
-    full = root / path
-    return IndexFile(path=path, size=full.stat().st_size, sha256=digest or sha256_of(full), role=_role(path))
+    return IndexFile(path=path, size=entry.size, sha256=digest or sha256_of(root / path), role=_role(path))
 
 
 def _role(path: str) -> Role:
@@ -194,10 +214,3 @@ def _role(path: str) -> Role:
     if path.startswith("evaluation/"):
         return "evaluation"
     return "card" if name.endswith(".md") else "other"
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DocumentError(path, "", f"cannot be read: {error}") from None

@@ -34,9 +34,8 @@ class Checkpoint:
         expected = self.cfg.tensors()
         for name, spec in expected.items():
             if name not in self.weights:
-                if spec.required:
-                    raise WeightsError(self.source, f"missing; expected shape {spec.shape}", name)
-            elif tuple(self.weights[name].shape) != spec.shape:
+                raise WeightsError(self.source, f"missing; expected shape {spec.shape}", name)
+            if tuple(self.weights[name].shape) != spec.shape:
                 found = tuple(self.weights[name].shape)
                 raise WeightsError(self.source, f"shape {found}, expected {spec.shape} by the configuration", name)
         for name in self.weights:

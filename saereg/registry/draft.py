@@ -7,13 +7,12 @@ from typing import TypeVar
 
 from saereg.errors import UsageError
 from saereg.registry.files.atomic import exclusive, write_text_atomically
+from saereg.registry.release import MANIFEST_FILE
 from saereg.schemas.document import Record
 from saereg.schemas.manifest import Artifact, Evaluation, Manifest, ReleaseInfo
 from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy
 
 R = TypeVar("R", bound=Record)
-
-MANIFEST_FILE = "manifest.json"
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ SMALLER_IS_BETTER = frozenset(
         "dead_fraction",
         "l0",
         "l0_per_source_mean",
+        "l0_any_source",
     }
 )
 """Metrics of which the smallest value is the best."""

@@ -47,10 +47,17 @@ def parse_reference(text: str | Path) -> Reference:
         return Reference(repo=match["repo"], revision=match["revision"], artifact=match["id"] or match["path"])
     if "://" in text:
         raise UsageError(f"{text!r}: only folders and hf://org/repo can be opened")
-    if Path(text).exists() or ":" not in text:
+    if ":" not in text or _is_there(text):
         return Reference(folder=Path(text))
     folder, _, artifact = text.partition(":")
     return Reference(folder=Path(folder), artifact=artifact or None)
+
+
+def _is_there(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # an id may be longer than any file name
+        return False
 
 
 def require_folder(folder: Path) -> None:

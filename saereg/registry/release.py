@@ -1,18 +1,18 @@
 """A release: its claims, its evidence, and its artifacts as things that can be queried and loaded."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saereg.errors import DocumentError, NothingToValidateError, UnknownNameError, UsageError, WeightsError
+from saereg.errors import NothingToValidateError, UnknownNameError, UsageError, WeightsError
 from saereg.registry import hub
 from saereg.registry.files.digest import sha256_of
 from saereg.registry.formats.layout import CONFIG_FILE
 from saereg.registry.query import Selection, fields_of
 from saereg.registry.refs import Reference, parse_reference, require_folder
-from saereg.schemas.artifact_config import ArtifactConfig, parse_config
+from saereg.schemas.artifact_config import ArtifactConfig, read_config
 from saereg.schemas.index import Index, IndexArtifact
 from saereg.schemas.manifest import CrosscoderArtifact, Manifest, SaeArtifact, TranscoderArtifact
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE = "manifest.json"
 INDEX_FILE = "index.json"
+CHECKPOINTS = "checkpoints"
+"""Folder beside a release in which source checkpoints are looked for, and put by trainers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,23 +64,21 @@ class ReleaseArtifact:
         """Its configuration, read from cfg.json.
 
         Raises:
-            DocumentError: when cfg.json does not parse or fit.
+            DocumentError: when cfg.json cannot be read, or does not parse or fit.
         """
-        path = self.folder / CONFIG_FILE
-        try:
-            return parse_config(path.read_text(encoding="utf-8"), path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise DocumentError(path, "", f"cannot be read: {error}") from None
+        return read_config(self.folder / CONFIG_FILE)
 
     def load(self, device: str = "cpu", *, verify: bool = True) -> "Dictionary":
         """Load it as something one can call: `x_hat = dictionary(x)`.
 
         Args:
             device: torch device.
-            verify: compare the sha256 of its files with index.json first.
+            verify: compare the sha256 of its weights and cfg.json with index.json first, where there is one.
 
         Raises:
             WeightsError: when a file differs from the index, or tensors from the configuration.
+            DocumentError: when cfg.json does not fit.
+            PublishError: when the Hub does not answer.
             MissingExtraError: without the `torch` extra.
         """
         artifact = self._local()
@@ -92,7 +92,7 @@ class ReleaseArtifact:
         if self.release.repo is None:
             return self
         path = hub.fetch_folder(self.release.repo, self.release.path.name, self.claim.path)
-        return Release(path, self.release.manifest, self.release.index, self.release.repo)[self.id]
+        return replace(self, release=replace(self.release, path=path))
 
     def _verify(self) -> None:
         for file in self.evidence.files if self.evidence else ():
@@ -147,12 +147,18 @@ class Release:
         """Return the artifacts that meet every condition, e.g. `find(kind="sae", layer=2, l0__lt=64)`.
 
         Operators are `lt`, `le`, `gt`, `ge`, `ne`, `in` and `contains`, written `field__operator`. An artifact whose
-        field is absent meets no condition on it.
+        field is absent meets no condition on it but `field=None`.
 
         Raises:
             UnknownNameError: for a field or operator that does not exist.
         """
         return Selection(self.artifacts).find(**conditions)
+
+
+def checkpoints_beside(root: Path) -> Path | None:
+    """Return the folder of source checkpoints beside a release, if there is one."""
+    beside = root.absolute().parent / CHECKPOINTS
+    return beside if beside.is_dir() else None
 
 
 def open_release(target: str | Path) -> Release:
@@ -171,6 +177,10 @@ def open_artifact(target: str | Path) -> ReleaseArtifact:
 
     Raises:
         UsageError: when the reference names no single artifact.
+        UnknownNameError: when the release has no artifact of that id.
+        NothingToValidateError: when there is no manifest.json.
+        DocumentError: when a document does not parse or fit.
+        PublishError: when the Hub does not answer.
     """
     reference = parse_reference(target)
     if reference.artifact is not None:

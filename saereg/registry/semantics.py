@@ -1,4 +1,4 @@
-"""Which function a configuration means, switch by switch. Neither looks at weights nor imports torch."""
+"""Which function a configuration means, switch by switch. No weights are looked at; torch is not imported."""
 
 from typing import Literal
 
@@ -12,11 +12,7 @@ from saereg.schemas.cfg import (
     TranscoderConfig,
 )
 from saereg.schemas.cfg_crosscoder import CrosscoderConfig
-from saereg.schemas.semantics import Normalization, Semantics
-
-Activation = Literal["relu", "topk", "abstopk", "batchtopk", "jumprelu", "gated", "matching_pursuit", "temporal"]
-Threshold = Literal["none", "per_latent", "scalar"]
-GateQuantity = Literal["pre_activation", "pre_times_decoder_norm", "pre_times_code_norm", "gate_pre_activation"]
+from saereg.schemas.semantics import Activation, GateQuantity, Normalization, Semantics, Threshold
 
 ACTIVATIONS: dict[str, Activation] = {
     "standard": "relu",

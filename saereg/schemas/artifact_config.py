@@ -1,10 +1,12 @@
 """The union of every cfg.json that saereg reads: SAELens inference, SAELens training, crosscoder."""
 
+from pathlib import Path
 from typing import Annotated, Any, Union
 
 from pydantic import Discriminator, Tag, TypeAdapter
 
 from saereg.errors import DocumentError
+from saereg.schemas import jsontext
 from saereg.schemas.cfg import INFERENCE, SaelensConfig
 from saereg.schemas.cfg_crosscoder import CrosscoderConfig
 from saereg.schemas.cfg_training import TRAINING
@@ -63,6 +65,21 @@ def parse_config(text: str, source: object = "cfg.json") -> ArtifactConfig:
     if config is None:
         raise DocumentError(source, problems[0].pointer, problems[0].sentence)
     return config
+
+
+def read_config(path: Path) -> ArtifactConfig:
+    """Read a cfg.json.
+
+    Raises:
+        DocumentError: when it cannot be read, does not parse, or does not fit its architecture.
+    """
+    try:
+        text = jsontext.decode(path.read_bytes())
+    except jsontext.JsonError as problem:
+        raise DocumentError(path, "", problem.problem) from None
+    except OSError as error:
+        raise DocumentError(path, "", f"cannot be read: {error.strerror}") from None
+    return parse_config(text, path)
 
 
 def is_training(config: ArtifactConfig) -> bool:

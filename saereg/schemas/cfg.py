@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from saereg.schemas.document import Document, Record
+from saereg.schemas.document import Document, Record, canonical
 
 SaelensDType = Annotated[str, StringConstraints(pattern=r"^(torch\.)?(float64|float32|float16|bfloat16)$")]
 """A floating-point type, with or without `torch.` in front."""
@@ -30,8 +30,6 @@ class TensorSpec(Record):
     """Its shape."""
     dtype: str | None = None
     """Its type; null: that of the configuration."""
-    required: bool = True
-    """Whether it must be there."""
 
 
 class SaelensMetadata(BaseModel):
@@ -144,8 +142,6 @@ class SaelensConfig(Document):
 
     def text(self) -> str:
         """Return canonical text with every key spelt out: SAELens' defaults must not decide for the reader."""
-        from saereg.schemas.document import canonical
-
         value = self.model_dump(mode="json", by_alias=True)
         value["metadata"] = self.metadata.model_dump(mode="json", exclude_none=True)
         return canonical(value)

@@ -9,7 +9,7 @@ from saereg.schemas.metrics import DType, Measurement, Verdict
 from saereg.schemas.names import ArtifactId, ReleasePath
 from saereg.schemas.semantics import Assumption, DecoderNorm, Semantics
 
-Role = Literal["weights", "config", "golden", "evaluation", "card", "log", "sparsity", "manifest", "other"]
+Role = Literal["weights", "config", "golden", "evaluation", "card", "log", "sparsity", "other"]
 """What a file is for."""
 
 
@@ -65,7 +65,7 @@ class Replay(Record):
     reader: str
     """Name and version of the code that ran."""
     active_sets_equal: bool
-    """Whether the same latents were active in every row (rows within rounding of a cut count as equal)."""
+    """Whether exactly the same latents were active in every row; trainers ship rows in which that is clear."""
     max_rel_error: float = Field(ge=0)
     """Largest ‖x̂ − x̂_golden‖ / ‖x̂_golden‖ over the rows."""
 

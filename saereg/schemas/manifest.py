@@ -1,11 +1,11 @@
 """manifest.json: what the author of a release claims."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from saereg.schemas.document import SCHEMA_VERSION, Document, Record, SchemaVersion, Sha256
-from saereg.schemas.metrics import Claim
+from saereg.schemas.metrics import Claim, DType
 from saereg.schemas.names import ArtifactId, Key, ReleasePath, Revision
 from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy
 
@@ -94,7 +94,7 @@ class Sparsity(Record):
     """L0 that training steered to."""
 
 
-_FLOATS = "float64|float32|float16|bfloat16"
+_FLOATS = "|".join(get_args(DType))
 
 DTypeChange = Annotated[str, Field(pattern=rf"^({_FLOATS})->({_FLOATS})$")]
 """A change of type made on purpose, `from->to`."""

@@ -70,8 +70,8 @@ class Measurement(Record):
     """Type in which encode and decode ran."""
     accumulation: Literal["float64"] = "float64"
     """Type in which sums were kept."""
-    tolerance: float = Field(default=1e-6, gt=0)
-    """Absolute difference below which a repetition counts as equal."""
+    tolerance: float = Field(default=1e-6, ge=0)
+    """Largest absolute difference of a repetition, on this machine or another, that counts as equal."""
     minimum: float | None = None
     """Smallest value over the rows, where that is meaningful."""
     maximum: float | None = None

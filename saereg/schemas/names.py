@@ -1,6 +1,7 @@
 """Names and paths as they may appear in a document."""
 
 import re
+import unicodedata
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -8,6 +9,11 @@ from pydantic_core import PydanticCustomError
 
 MAX_NAME = 255
 """Longest name of a file or folder, in bytes."""
+
+UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+"""Unicode categories of characters that cannot be seen, or that turn the direction of those that can."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def _release_path(value: str) -> str:
@@ -28,8 +34,10 @@ def path_problem(value: str) -> str | None:
         return "an absolute path; write it relative to the release folder"
     if "\\" in value:
         return "a backslash in a path; separate folders by '/'"
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+    if _CONTROL.search(value):
         return "a control character in a path"
+    if not value.isascii() and (unseen := [c for c in value if c != " " and unicodedata.category(c) in UNSEEN]):
+        return f"an invisible character (U+{ord(unseen[0]):04X}) in a path; rename the file"
     segments = value.split("/")
     if ".." in segments:
         return "'..' in a path; it would leave the release folder"

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from saereg.schemas.document import SCHEMA_VERSION, Document, Record, SchemaVersion
+from saereg.schemas.document import SCHEMA_VERSION, Document, Record, SchemaVersion, Sha256
 
 Severity = Literal["error", "warning", "note"]
 Level = Literal["layout", "header", "weights", "data"]
@@ -93,7 +93,7 @@ class Report(Document):
     """Name and version of the release, or of its folder when no manifest can be read."""
     level: Level
     """Depth of the validation."""
-    release_digest: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    release_digest: Sha256 | None = None
     """Digest over the manifest and the index: the report speaks of these bytes and no others."""
     findings: tuple[Finding, ...]
     """Findings, sorted by file, line and code."""

@@ -16,8 +16,17 @@ Preprocessing = Literal[
     "center",
     "scale",
     "center_scale",
-    "standardize",
 ]
+"""A map of the input; the formulas stand in `docs/semantics.md`."""
+
+Activation = Literal["relu", "topk", "abstopk", "batchtopk", "jumprelu", "gated", "matching_pursuit", "temporal"]
+"""A nonlinearity, by the name that decides its formula."""
+
+Threshold = Literal["none", "per_latent", "scalar"]
+"""Shape of a stored threshold."""
+
+GateQuantity = Literal["pre_activation", "pre_times_decoder_norm", "pre_times_code_norm", "gate_pre_activation"]
+"""What is ranked or compared."""
 
 
 class Normalization(Record):
@@ -49,11 +58,11 @@ class Semantics(Record):
 
     pre_encoder_subtraction: Literal["none", "b_dec"]
     """What is subtracted from the (normalized) input before the encoder."""
-    activation: Literal["relu", "topk", "abstopk", "batchtopk", "jumprelu", "gated", "matching_pursuit", "temporal"]
+    activation: Activation
     """The nonlinearity."""
-    gate_quantity: Literal["pre_activation", "pre_times_decoder_norm", "pre_times_code_norm", "gate_pre_activation"]
+    gate_quantity: GateQuantity
     """The quantity that is ranked or compared to decide which latents are active."""
-    threshold: Literal["none", "per_latent", "scalar", "per_source", "unset"] = "none"
+    threshold: Threshold = "none"
     """Shape of the JumpReLU threshold."""
     threshold_units: Literal["none", "gate_quantity"] = "none"
     """Unit of the threshold: that of the gate quantity on raw (unnormalized, unless declared) inputs."""

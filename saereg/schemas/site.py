@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from saereg.schemas.document import Record
+from saereg.schemas.document import Record, Sha256
 from saereg.schemas.names import Key, Revision
 
 
@@ -19,7 +19,7 @@ class BaseModelRef(Record):
     """Pretraining step, for a checkpoint of a trajectory."""
     license: str | None = None
     """Licence of the weights."""
-    weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    weights_sha256: Sha256 | None = None
     """Digest of the weight file, where no Hub revision exists."""
     n_layers: int | None = Field(default=None, gt=0)
     """Number of transformer layers."""
@@ -90,7 +90,7 @@ class DatasetRef(Record):
     """Split."""
     revision: Revision | None = None
     """Commit on the Hub."""
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    sha256: Sha256 | None = None
     """Digest of the text, where no Hub revision exists."""
     license: str | None = None
     """Licence of the text."""

@@ -7,11 +7,26 @@ from pydantic import Field, model_validator
 from saereg.schemas.document import Document, Record
 from saereg.schemas.names import ArtifactId, Key
 
+TrainedArchitecture = Literal["standard", "topk", "batchtopk", "jumprelu", "gated"]
+"""Architectures that SAELens' trainer is used for."""
+
+SPARSITY: dict[TrainedArchitecture, str] = {
+    "standard": "l1_coefficient",
+    "topk": "k",
+    "batchtopk": "k",
+    "jumprelu": "l0_coefficient",
+    "gated": "l1_coefficient",
+}
+"""Architecture → the one setting that decides how sparse it becomes."""
+
+TrainedNormalization = Literal["none", "layer_norm", "expected_average_only_in"]
+"""Input normalizations that a dictionary can be trained with."""
+
 
 class SaeSettings(Record):
     """The dictionary."""
 
-    architecture: Literal["standard", "topk", "batchtopk", "jumprelu", "gated"]
+    architecture: TrainedArchitecture
     """SAELens training architecture."""
     d_sae: int = Field(gt=0)
     """Number of latents."""
@@ -25,21 +40,15 @@ class SaeSettings(Record):
     """Steps over which the sparsity coefficient rises."""
     apply_b_dec_to_input: bool = True
     """Whether b_dec is subtracted before the encoder."""
-    normalize_activations: Literal["none", "layer_norm", "expected_average_only_in"] = "none"
+    normalize_activations: TrainedNormalization = "none"
     """Input normalization during training; an average scale is folded into the export."""
     dtype: Literal["float32", "float64"] = "float32"
     """Type of the weights."""
 
     @model_validator(mode="after")
     def _sparsity_setting(self) -> Self:
-        needs = {
-            "topk": "k",
-            "batchtopk": "k",
-            "standard": "l1_coefficient",
-            "gated": "l1_coefficient",
-            "jumprelu": "l0_coefficient",
-        }[self.architecture]
-        for name in ("k", "l1_coefficient", "l0_coefficient"):
+        needs = SPARSITY[self.architecture]
+        for name in sorted(set(SPARSITY.values())):
             value = getattr(self, name)
             if name == needs and value is None:
                 raise ValueError(f"architecture {self.architecture!r} needs `{needs}`")

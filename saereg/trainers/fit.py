@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from saereg.errors import UsageError
 from saereg.schemas.collection import Collection
-from saereg.schemas.training import SaeSettings, TrainConfig
+from saereg.schemas.training import SPARSITY, SaeSettings, TrainConfig
 from saereg.trainers.model import require
 
 if TYPE_CHECKING:
@@ -23,14 +23,8 @@ DECODER_INIT_NORM = 0.1
 NORM_BATCHES = 1000
 """Most batches from which the input scale is estimated, as SAELens does; fewer when one pass has fewer."""
 
-SETTINGS: dict[str, dict[str, str]] = {
-    "standard": {"l1_coefficient": "l1_coefficient", "l1_warm_up_steps": "sparsity_warm_up_steps"},
-    "gated": {"l1_coefficient": "l1_coefficient", "l1_warm_up_steps": "sparsity_warm_up_steps"},
-    "jumprelu": {"l0_coefficient": "l0_coefficient", "l0_warm_up_steps": "sparsity_warm_up_steps"},
-    "topk": {"k": "k"},
-    "batchtopk": {"k": "k"},
-}
-"""Architecture → SAELens' setting → ours."""
+WARM_UP = {"l1_coefficient": "l1_warm_up_steps", "l0_coefficient": "l0_warm_up_steps"}
+"""Sparsity setting → SAELens' name for the steps over which it rises; a k does not rise."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,10 @@ def build(config: TrainConfig, collection: Collection) -> Any:  # noqa: ANN401
     torch = require("torch", "training")
     registry = require("sae_lens.registry", "training")
     sae_class, config_class = registry.get_sae_training_class(config.sae.architecture)
-    settings = {name: getattr(config.sae, ours) for name, ours in SETTINGS[config.sae.architecture].items()}
+    sparsity = SPARSITY[config.sae.architecture]
+    settings = {sparsity: getattr(config.sae, sparsity)}
+    if sparsity in WARM_UP:
+        settings[WARM_UP[sparsity]] = config.sae.sparsity_warm_up_steps
     if config.sae.architecture == "topk":
         settings["k"] = int(settings["k"])
     sae_config = config_class(

@@ -138,6 +138,13 @@ def artifact_of(document: dict, identifier: str) -> dict:
     return next(entry for entry in document["artifacts"] if entry["id"] == identifier)
 
 
+def _rescale(weights: dict) -> None:
+    """Double every latent and halve its decoder direction: x_hat stays what it was, to the last bit."""
+    for name in ("W_enc", "b_enc", "threshold"):
+        weights[name] *= 2
+    weights["W_dec"] /= 2
+
+
 def _no_artifacts(root: Path) -> None:
     for folder in ("layer_1", "W_U"):
         shutil.rmtree(root / folder)
@@ -303,6 +310,7 @@ CASES: dict[str, Case] = {
     "training_figure": Case("SR415", manifest(_claim("nmse_uncentred_row", 0.3265, kind="training_running_mean"))),
     "measurement_not_reproduced": Case("SR416", index(lambda i: _metric(i, JUMP, "fvu").update(value=0.5)), "data"),
     "golden_unreadable": Case("SR420", lambda root: _plain_golden(root, TOPK), "weights"),
+    "latents_rescaled": Case("SR421", tensors(JUMP, _rescale), "weights"),
     "wrong_subtraction_switch": Case("SR421", config(TOPK, lambda c: c.update(apply_b_dec_to_input=False)), "weights"),
     "weights_not_of_checkpoint": Case("SR422", _altered_source, "weights", checkpoints=True),
     "golden_missing": Case("SR423", lambda root: ((root / JUMP / "golden.safetensors").unlink(), build(root))),

@@ -40,7 +40,7 @@ def test_1_publishing_with_findings(process, place):
     answer = process("publish", "release", "dir:out", "--level", "header")
     assert (answer.code, answer.out) == (ExitCode.FINDINGS, "")
     assert answer.err.startswith("error: tiny-saes 1.0.0 has ")
-    assert answer.err.endswith("; nothing was published. See: saereg validate release\n")
+    assert answer.err.endswith("; nothing was published. See: saereg validate release --level header\n")
     assert answer.err.count("\n") == 1
     assert not (place / "out").exists()
 

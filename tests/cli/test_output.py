@@ -7,11 +7,15 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
 
+from saereg.cli.render.report import as_text
 from saereg.schemas.export import schema
+from saereg.schemas.report import Finding, Report, Summary
+from tests.cases.plant import edit
 
 NEXT = [
     (["build", "release"], "saereg validate release --level data"),
@@ -166,6 +170,29 @@ def test_show_finds_an_artifact_by_its_folder(saereg):
     assert saereg("show", "release/layer_1/topk").out == saereg("show", "release:layer_1/topk").out
 
 
+def test_an_artifact_in_a_release_that_cannot_be_read_says_so(saereg, place):
+    """And not that its own folder is no release."""
+    (place / "release/index.json").write_text("")
+    answer = saereg("show", "release/layer_1/topk")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("error: ")
+    assert "release/index.json: not JSON" in answer.err
+
+
+def test_a_source_checkpoint_without_tensors_is_shown(saereg, place):
+    """None of none were compared."""
+    edit(place / "release/index.json", lambda index: index["artifacts"][0]["round_trip"].update(tensors={}))
+    answer = saereg("show", "release:layer_1/topk")
+    assert answer.code == 0
+    assert "0 of 0 tensors moved bitwise, max_abs_diff 0\n" in answer.out
+
+
+def test_what_would_move_the_cursor_is_written_out(saereg, place):
+    """A title is one line, whatever stands in it."""
+    edit(place / "release/manifest.json", lambda m: m["release"].update(title="a\n\x1b[31mred \u202eé 🙂"))
+    assert "  title        a\\n\\x1b[31mred \\u202eé 🙂\n" in saereg("show", "release").out
+
+
 def test_show_as_json_is_claim_evidence_and_fields(saereg, place):
     """A release is its manifest, an artifact its claim and evidence."""
     assert saereg("show", "release", "--format", "json").out == (place / "release/manifest.json").read_text()
@@ -291,3 +318,17 @@ def _on_terminal(place, **environment: str) -> str:
         os.close(leader)
     assert done.wait(timeout=60) == 1
     return seen.decode()
+
+
+def test_a_file_with_many_findings_is_read_once(place, monkeypatch):
+    """A manifest of ten thousand artifacts would else be read ten thousand times."""
+    finding = Finding(code="SR423", severity="warning", message="no golden vectors", path="manifest.json", line=2)
+    summary = Summary(artifacts=9, errors=0, warnings=9, notes=0, checks=1)
+    report = Report(release="r 1.0.0", level="header", findings=(finding,) * 9, summary=summary)
+    opened, read = [], Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **options: opened.append(path) or read(path, **options))
+
+    text = as_text(report, place / "release")
+
+    assert text.count("\n   2 | ") == 9
+    assert opened == [place / "release" / "manifest.json"]

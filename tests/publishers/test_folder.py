@@ -1,5 +1,6 @@
 """Publishing to a folder: all or nothing, once, and only where it may."""
 
+import errno
 import hashlib
 import json
 import os
@@ -271,6 +272,15 @@ def test_target_and_source_may_not_lie_inside_each_other(release):
     assert validate(release, "weights").findings == ()
 
 
+@pytest.mark.parametrize("place", ["/", "..", "some/.."])
+def test_a_target_without_a_name_of_its_own_is_refused(release, place):
+    """It could not be exchanged with another folder."""
+    with pytest.raises(UsageError) as caught:
+        publish(release, place)
+
+    assert str(caught.value) == f"{place} cannot be replaced; name the folder of the release itself"
+
+
 def test_a_target_that_is_no_folder_is_refused(release, target, tmp_path):
     """Neither a file nor a link to a folder is replaced."""
     target.write_text("x")
@@ -370,6 +380,23 @@ def test_progress_counts_bytes_to_the_end(release, target):
 def test_a_receipt_fits_its_schema(release, target):
     """It is a document like the others."""
     jsonschema.validate(json.loads(publish(release, target).text()), json.loads(schema("receipt")))
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_old_release(release, next_release, target, site, monkeypatch):
+    """The system does not say which file it had no room for; the staging folder is gone afterwards."""
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    publish(release, target)
+    before = contents(target)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        publish(next_release, target)
+
+    assert caught.value.filename is not None
+    assert contents(target) == before
+    assert [path.name for path in site.iterdir()] == [target.name]
 
 
 def test_targets_are_named_by_a_scheme():

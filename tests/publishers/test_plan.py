@@ -23,7 +23,7 @@ def test_a_report_with_errors_is_refused(release):
     first = report.errors[0]
     assert str(refused.value) == (
         f"tiny-saes 1.0.0 has {len(report.errors)} error{'s' * (len(report.errors) > 1)}, first {first.code}: "
-        f"{first.message}; nothing was published. See: saereg validate {release}"
+        f"{first.message}; nothing was published. See: saereg validate {release} --level header"
     )
     assert refused.value.exit_code == 1
 

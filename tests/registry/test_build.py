@@ -1,14 +1,19 @@
 """The index: built twice it is the same bytes, and it says what is there."""
 
 import json
+import os
 import shutil
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from saereg.errors import DocumentError, UsageError, WeightsError
+from saereg.publishers.folder import FolderPublisher
+from saereg.registry import build as builder
 from saereg.registry.build import build
 from saereg.registry.files.digest import sha256_of
+from saereg.registry.files.folder import scan
+from saereg.registry.metrics import engine
 from saereg.registry.validators.runner import validate
 from saereg.schemas.index import Index
 from tests.cases.plant import artifact_of, edit
@@ -103,6 +108,19 @@ def test_an_artifact_without_its_files_is_refused(release, file):
     assert str(caught.value) == f"{release / JUMP / file} is missing; the manifest lists artifact {JUMP!r} there"
 
 
+@pytest.mark.parametrize("instead", ["nothing", "folder", "pipe"])
+def test_an_evaluation_that_is_no_file_is_refused(release, instead):
+    """At once: a pipe would be read for ever."""
+    path = release / "evaluation/layer-1.safetensors"
+    path.unlink()
+    {"nothing": lambda _: None, "folder": os.mkdir, "pipe": os.mkfifo}[instead](path)
+
+    with pytest.raises(UsageError) as caught:
+        build(release)
+
+    assert str(caught.value) == f"{path} is no file; the manifest's evaluation 'held-out' names it"
+
+
 def test_a_name_that_is_not_portable_is_refused(release):
     """Before it gets into the index."""
     (release / JUMP / "run 1.log").write_text("x")
@@ -171,3 +189,31 @@ def test_the_index_is_canonical_text(release):
     text = (release / "index.json").read_text()
 
     assert text == json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def test_the_folder_is_listed_once_and_an_evaluation_hashed_once(release, monkeypatch):
+    """However many artifacts there are."""
+    listed, hashed = [], []
+    monkeypatch.setattr(builder, "scan", lambda root: listed.append(root) or scan(root))
+    for module in (builder, engine):
+        monkeypatch.setattr(module, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+
+    build(release)
+
+    assert listed == [release]
+    evaluations = [path for path in hashed if path.parent.name == "evaluation"]
+    assert evaluations
+    assert len(set(evaluations)) == len(evaluations)
+
+
+def test_a_manifest_with_other_line_ends_is_the_same_manifest_to_build_validate_and_publish(release, tmp_path):
+    """Digests are of the bytes, wherever they are computed."""
+    path = release / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+
+    index = build(release)
+    report = validate(release)
+
+    assert index.manifest_sha256 == sha256_of(path)
+    assert report.findings == ()
+    assert FolderPublisher(tmp_path / "out").plan(release, report).release_digest == report.release_digest

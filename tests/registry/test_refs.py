@@ -51,3 +51,8 @@ def test_a_folder_that_exists_under_the_whole_text_wins(tmp_path):
     (tmp_path / "a:b").mkdir()
 
     assert parse_reference(f"{tmp_path}/a:b") == Reference(folder=tmp_path / "a:b")
+
+
+def test_an_id_may_be_longer_than_any_file_name(tmp_path):
+    """It is not a file name, then."""
+    assert parse_reference(f"{tmp_path}:{'x' * 300}") == Reference(folder=tmp_path, artifact="x" * 300)

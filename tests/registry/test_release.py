@@ -167,6 +167,33 @@ def test_a_dictionary_outside_of_any_release_is_loaded_from_its_folder(folder, t
     assert load(str(tmp_path / "alone")).cfg.k == 3
 
 
+@pytest.mark.parametrize("document", ["manifest.json", "index.json"])
+def test_an_artifact_of_a_broken_release_is_not_loaded_as_if_it_stood_alone(folder, document):
+    """It could not be compared with the index."""
+    (folder / document).write_text("{")
+
+    with pytest.raises(DocumentError, match=f"{document}: not JSON: "):
+        load(folder / TOPK)
+
+
+def test_a_manifest_of_another_program_is_no_matter(folder, tmp_path):
+    """Web pages have one, too."""
+    shutil.copytree(folder / TOPK, tmp_path / "site/topk")
+    (tmp_path / "site/manifest.json").write_text('{"short_name": "x"}')
+
+    assert load(tmp_path / "site/topk").cfg.k == 3
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(pristine, device):
+    """Before any weights are read, in one line."""
+    with pytest.raises(UsageError) as caught:
+        load(pristine / TOPK, device=device)
+
+    assert str(caught.value).startswith(f"device {device!r} cannot be used on this machine: ")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_folder_in_no_layout_is_refused(tmp_path):
     """With the layouts that there are."""
     with pytest.raises(FormatError) as caught:

@@ -1,12 +1,16 @@
 """A validation report as text or JSON."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import click
 
 from saereg.cli.render.text import plural, shorten
 from saereg.schemas.report import Finding, Report
+
+Source = Callable[[Path], list[str]]
+"""File → its lines; none when it cannot be read."""
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -21,7 +25,8 @@ def as_json(report: Report, root: Path) -> str:
 
 def as_text(report: Report, root: Path) -> str:
     """Return a report for people: findings with their source line, then counts."""
-    blocks = [_finding(finding, root) for finding in report.findings]
+    source = lru_cache(maxsize=4)(_lines)  # findings are sorted by file: each file is read once
+    blocks = [_finding(finding, root, source) for finding in report.findings]
     return "\n".join([*blocks, _summary(report)]) + "\n"
 
 
@@ -29,11 +34,11 @@ RENDERERS: dict[str, Callable[[Report, Path], str]] = {"text": as_text, "json": 
 """Format → renderer."""
 
 
-def _finding(finding: Finding, root: Path) -> str:
-    where = ":".join(str(part) for part in (finding.path or finding.artifact or report_wide, finding.line) if part)
+def _finding(finding: Finding, root: Path, source: Source) -> str:
+    where = ":".join(str(part) for part in (finding.path or finding.artifact or "release", finding.line) if part)
     label = click.style(f"{finding.severity} {finding.code}", fg=COLOURS[finding.severity], bold=True)
     lines = [f"{where}  {label}  {finding.message}"]
-    lines += _quote(finding, root)
+    lines += _quote(finding, root, source)
     if finding.expected or finding.found:
         parts = [
             f"{name}  {shorten(v, 70)}" for name, v in (("expected", finding.expected), ("found", finding.found)) if v
@@ -44,18 +49,21 @@ def _finding(finding: Finding, root: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-report_wide = "release"
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
 
 
-def _quote(finding: Finding, root: Path) -> list[str]:
+def _quote(finding: Finding, root: Path, source: Source) -> list[str]:
     """Return the source line with a caret line under what is meant."""
     if finding.path is None or finding.line is None:
         return []
-    try:
-        source = (root / finding.path).read_text(encoding="utf-8").splitlines()[finding.line - 1]
-    except (OSError, UnicodeDecodeError, IndexError):
+    lines = source(root / finding.path)
+    if finding.line > len(lines):
         return []
-    shown = source.rstrip()[:WIDEST_LINE]
+    shown = lines[finding.line - 1].rstrip()[:WIDEST_LINE]
     key = f'"{finding.pointer.rsplit("/", 1)[-1]}"' if finding.pointer else ""
     start = shown.find(key) if key and key in shown else len(shown) - len(shown.lstrip())
     margin = " " * len(str(finding.line))

@@ -16,6 +16,11 @@ def shorten(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def visible(text: str) -> str:
+    """Return a text of one line whose control and invisible characters are written out: they would move the cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def size(count: int) -> str:
     """Return a number of bytes for people, in powers of 1000."""
     value = float(count)
@@ -34,7 +39,7 @@ def number(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, tuple):
         return ", ".join(number(part) for part in value) or "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else visible(str(value))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

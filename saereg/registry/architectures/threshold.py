@@ -1,5 +1,7 @@
 """JumpReLU and BatchTopK at inference: f = relu(value) where gate quantity > threshold, strictly.
 
+Both are compared in the type of the gate quantity. Within rounding of the threshold the answer depends on the order in
+which a machine adds; f jumps there from 0 to the threshold.
 Sources: arXiv:2407.14435; arXiv:2412.06410 for the threshold in place of BatchTopK's cut through a batch.
 """
 

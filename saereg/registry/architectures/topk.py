@@ -1,6 +1,8 @@
 """TopK and AbsTopK: the k latents of each row with the largest gate quantity, or its largest magnitude.
 
-The gate quantity is pre, or pre·‖W_dec‖ where the configuration rescales.
+The gate quantity is pre, or pre·‖W_dec‖ where the configuration rescales. Which of several equal ones at the cut are
+kept is not defined: torch leaves it open, and devices differ. A latent that is kept with a value of at most 0 is not
+active after the ReLU, so a row of TopK can have fewer than k.
 Sources: arXiv:2406.04093, arXiv:2510.00404.
 """
 

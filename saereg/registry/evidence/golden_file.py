@@ -25,10 +25,11 @@ class GoldenVectors:
     """Rows, their codes and their reconstructions.
 
     Attributes:
-        x: inputs (n, d_in), float32, in the units of the released dictionary's input.
-        active: ids of active latents in rising order (n, m), int64, padded with −1.
+        x: inputs (n, d_in), or (n, n_sources, d_in), float32, in the units of the released dictionary's input.
+        active: ids of active latents in rising order (n, m), int64, padded with −1; where sources have gates of their
+            own, the id of a latent at a source is source · d_sae + latent.
         activations: their activations (n, m), float32, padded with 0.
-        x_hat: reconstructions (n, d_out), float32.
+        x_hat: reconstructions (n, d_out), or (n, n_sources, d_in), float32.
         made_by: the software and function that made them.
     """
 

@@ -1,6 +1,7 @@
 """The one place with the formula of each operation between a source checkpoint and an export.
 
-An exporter applies them, a validator applies them again: both call `export_tensors`. With n = ‖W_dec‖ per latent:
+An exporter applies them (`export_tensors`), a validator applies them again (`round_trip`), both through `apply`. With
+n = ‖W_dec‖ per latent:
 
 identity, copy_of_tied   y = x
 transpose                y = xᵀ

@@ -14,13 +14,18 @@ from torch import Tensor
 
 from saereg.registry.architectures import architecture_of
 from saereg.registry.architectures.architecture import Latents, Weights
-from saereg.registry.architectures.linear import MATRICES, decoder_norm, needs_decoder_norm, unscaled
+from saereg.registry.architectures.linear import (
+    MATRICES,
+    centred,
+    decoder_norm,
+    needs_decoder_norm,
+    unscaled,
+    with_output_bias,
+)
 from saereg.registry.architectures.normalization import normalize
 from saereg.registry.files.blocks import read_tensor, row_blocks
 from saereg.registry.files.header import Header, TensorEntry
-from saereg.registry.semantics import semantics_of
 from saereg.schemas.artifact_config import ArtifactConfig
-from saereg.schemas.cfg_crosscoder import CrosscoderConfig
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,9 @@ class StreamedDictionary:
         return decoder_norm(block.double(), self.cfg)
 
     def _encode(self, x_in: Tensor, vectors: Weights, latents: Latents) -> Tensor:
-        if isinstance(self.cfg, CrosscoderConfig):
-            x_in = x_in.flatten(1)
-        elif semantics_of(self.cfg).pre_encoder_subtraction == "b_dec":
-            x_in = x_in - vectors["b_dec"]
+        x_in = centred(x_in, vectors, self.cfg).flatten(
+            1
+        )  # sources side by side; rows without sources stay as they are
         W_enc = _as_matrix(self.header.tensors["W_enc"], columns=self.cfg.d_sae)
         product = torch.zeros(x_in.shape[0], self.cfg.d_sae, dtype=torch.float64)
         for first, block in row_blocks(self.path, W_enc):
@@ -107,7 +111,7 @@ class StreamedDictionary:
                 x_hat += torch.einsum("nkf,fkd->nkd", codes, block.double())
             else:
                 x_hat += (codes @ block.double().flatten(1)).reshape(-1, *W_dec.shape[1:])
-        return x_hat + vectors["b_dec"] if semantics_of(self.cfg).output_bias == "b_dec" else x_hat
+        return with_output_bias(x_hat, vectors, self.cfg)
 
     def _skip(self, x: Tensor) -> Tensor:
         parts = [x @ block.double().T for _, block in row_blocks(self.path, self.header.tensors["W_skip"])]

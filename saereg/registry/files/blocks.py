@@ -36,7 +36,7 @@ def row_blocks(path: Path, entry: TensorEntry, block_bytes: int = BLOCK_BYTES) -
     Raises:
         OSError: when the file cannot be read, or has become shorter.
     """
-    if not entry.shape or entry.shape[0] == 0 or 0 in entry.shape:
+    if not entry.shape or 0 in entry.shape:
         yield 0, read_span(path, entry, 0, entry.shape[0] if entry.shape else 1)
         return
     row_bytes = (entry.end - entry.begin) // entry.shape[0]

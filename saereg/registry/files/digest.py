@@ -25,6 +25,11 @@ def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
+def release_digest(manifest: str, index: str) -> str:
+    """Return the one digest by which a report, a plan and a receipt name the same manifest and index."""
+    return sha256_text(manifest + "\0" + index)
+
+
 def tree_digest(files: Iterable[tuple[str, int, str]]) -> str:
     """Return one digest over (path, size, sha256) of every file, whatever their order."""
     lines = (f"{path}\0{size}\0{sha256}\n" for path, size, sha256 in sorted(files))

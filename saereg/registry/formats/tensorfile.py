@@ -2,21 +2,22 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from saereg.errors import DocumentError, FormatError, WeightsError
+from saereg.errors import FormatError, WeightsError
 from saereg.registry.checkpoint import Checkpoint
 from saereg.registry.files.atomic import replacing, write_text_atomically
 from saereg.registry.files.blocks import read_tensor, require_torch
 from saereg.registry.files.header import Header, read_header
 from saereg.registry.formats.layout import CONFIG_FILE
 from saereg.schemas import jsontext
-from saereg.schemas.artifact_config import ArtifactConfig, parse_config
+from saereg.schemas.artifact_config import read_config
+from saereg.schemas.metrics import DType
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FLOATS = ("float64", "float32", "float16", "bfloat16")
+FLOATS = get_args(DType)
 """Types that weights may be stored in."""
 
 
@@ -51,19 +52,11 @@ def read_folder(folder: Path, weights_file: str, device: str) -> Checkpoint:
         if not (folder / name).is_file():
             raise FormatError(folder, f"{name} is missing; this layout needs {CONFIG_FILE} and {weights_file}")
     path = folder / weights_file
-    cfg = _config(folder / CONFIG_FILE)
+    cfg = read_config(folder / CONFIG_FILE)
     header = read_header(path)
     _check_header(Checkpoint(cfg, {}, str(path)), header)
     weights = {name: read_tensor(path, header, name).to(device) for name in header.tensors}
     return Checkpoint(cfg, weights, str(path))
-
-
-def _config(path: Path) -> ArtifactConfig:
-    try:
-        text = jsontext.decode(path.read_bytes())
-    except jsontext.JsonError as problem:
-        raise DocumentError(path, "", problem.problem) from None
-    return parse_config(text, path)
 
 
 def _check_header(empty: Checkpoint, header: Header) -> None:

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
 
+from saereg import __version__
 from saereg.errors import UsageError, WeightsError
 from saereg.registry.files.blocks import read_span
 from saereg.registry.files.digest import sha256_of
@@ -73,12 +73,14 @@ def moments(dictionary: "Dictionary", path: Path, evaluation: Evaluation, batch_
 
 
 def _finite(value: Value) -> Value:
-    if value.value is None or math.isfinite(value.value):
+    if value.value is None or (math.isfinite(value.value) and math.isfinite(value.tolerance)):
         return value
     return Value(None, "the sums are larger than float64 can hold")
 
 
-def measure(dictionary: "Dictionary", root: Path, manifest: Manifest, name: str) -> tuple[Measurement, ...]:
+def measure(
+    dictionary: "Dictionary", root: Path, manifest: Manifest, name: str, *, data_sha256: str | None = None
+) -> tuple[Measurement, ...]:
     """Return every metric of a dictionary on one evaluation, with all that is needed to repeat it.
 
     Args:
@@ -86,6 +88,7 @@ def measure(dictionary: "Dictionary", root: Path, manifest: Manifest, name: str)
         root: release folder.
         manifest: its manifest.
         name: key of the evaluation in the manifest.
+        data_sha256: digest of its file where it is known: many dictionaries are measured on one file.
 
     Raises:
         WeightsError: when the data does not fit the dictionary or is not finite.
@@ -95,8 +98,8 @@ def measure(dictionary: "Dictionary", root: Path, manifest: Manifest, name: str)
     are_tokens = site is not None and site.stream != "parameter"
     sums = moments(dictionary, path, evaluation)
     definitions = DEFINITIONS | (PER_SOURCE if sums.per_source else {})
-    digest = sha256_of(path)
-    tool = {"saereg": version("saereg"), "torch": str(torch.__version__)}
+    digest = data_sha256 or sha256_of(path)
+    tool = {"saereg": __version__, "torch": str(torch.__version__)}
     found = []
     for metric, definition in definitions.items():
         value = _finite(definition(sums))
@@ -105,6 +108,7 @@ def measure(dictionary: "Dictionary", root: Path, manifest: Manifest, name: str)
                 metric=cast(MetricId, metric),
                 value=value.value,
                 reason=value.reason,
+                tolerance=value.tolerance,
                 minimum=value.minimum,
                 maximum=value.maximum,
                 evaluation=name,

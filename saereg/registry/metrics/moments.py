@@ -88,7 +88,8 @@ def moments_of(x: Tensor, x_hat: Tensor, f: Tensor, first_row: int = 0) -> Momen
         problem = f"targets of shape {tuple(x.shape[1:])}, but reconstructions are {tuple(x_hat.shape[1:])}"
         raise WeightsError("evaluation", f"{problem}; a transcoder's evaluation needs `target`")
     sources = x.shape[1] if x.dim() == 3 else 1
-    x64, error = x.flatten(1).double(), (x_hat.flatten(1).double() - x.flatten(1).double())
+    x64 = x.flatten(1).double()
+    error = x_hat.flatten(1).double() - x64
     _require_finite(x64, "input", first_row)
     _require_finite(error, "reconstruction", first_row)
     mean = x64.mean(0)

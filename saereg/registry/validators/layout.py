@@ -1,11 +1,16 @@
-"""SR0: which files are there. Names, sizes and links only; nothing is opened but pickles' first bytes."""
+"""SR0: which files are there, and whether they are those that were indexed.
+
+Level layout looks at names, sizes and links, and opens a file only for its first bytes, which tell a pickle; digests
+are computed at levels header (small files) and weights (large ones).
+"""
 
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from saereg.registry.files.digest import sha256_of, sha256_text
+from saereg.registry.files.digest import sha256_text
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject, finding
 from saereg.schemas.index import IndexFile
@@ -98,7 +103,7 @@ def _altered(release: ReleaseSubject, *, large: bool) -> Iterator[Finding]:
             continue
         if large and file.role == "weights":
             continue
-        digest = sha256_of(release.root / file.path)
+        digest = release.sha256(release.root / file.path)
         if digest != file.sha256:
             message = f"{file.path} was altered since the index was built"
             yield finding("SR009", message, path=file.path, artifact=artifact, expected=file.sha256, found=digest)
@@ -107,12 +112,20 @@ def _altered(release: ReleaseSubject, *, large: bool) -> Iterator[Finding]:
 def portable_names(release: ReleaseSubject) -> Iterator[Finding]:
     """SR004: file names mean the same on every machine, and do not differ by case alone."""
     folded = Counter(entry.path.casefold() for entry in release.entries)
+    composed = Counter(_composed(entry.path) for entry in release.entries)
     for entry in release.entries:
         if problem := path_problem(entry.path):
             yield finding("SR004", f"the name {json.dumps(entry.path)} is not portable: {problem}", path=entry.path)
         elif folded[entry.path.casefold()] > 1:
             message = f"{entry.path} differs from another file by case alone; on some machines they are one"
             yield finding("SR004", message, path=entry.path)
+        elif composed[_composed(entry.path)] > 1:
+            message = f"{json.dumps(entry.path)} and another file are one name, written in two ways in Unicode"
+            yield finding("SR004", f"{message}; on some machines they are one file", path=entry.path)
+
+
+def _composed(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()
 
 
 def links_and_specials(release: ReleaseSubject) -> Iterator[Finding]:

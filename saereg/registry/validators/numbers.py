@@ -4,12 +4,24 @@ from collections.abc import Iterable, Iterator
 
 from saereg.errors import WeightsError
 from saereg.registry.metrics.claims import judge
+from saereg.registry.release import INDEX_FILE
+from saereg.registry.semantics import semantics_of
 from saereg.registry.validators.subject import ArtifactSubject
+from saereg.schemas.manifest import CrosscoderArtifact
 from saereg.schemas.metrics import Claim, Measurement, Verdict
 from saereg.schemas.report import Finding
 
 CODE_OF = {"explained_variance": "SR411", "fvu": "SR411", "l0": "SR412"}
 """Metric → rule of a claim that differs; all others are SR414."""
+
+AT_MOST_ONE = (
+    "explained_variance", "explained_variance_legacy_rowmean", "ev_saelens_uncentred", "fve_centred_residual",
+    "fve_scalar_var",
+)  # fmt: skip
+"""Metrics of the form 1 − something that is a sum of squares over another."""
+
+NEVER_NEGATIVE = ("fvu", "mse_per_row", "mse_per_element", "nmse_uncentred_row")
+"""Metrics that are sums of squares over something positive."""
 
 
 def claims_possible(artifact: ArtifactSubject) -> Iterator[Finding]:
@@ -23,11 +35,11 @@ def claims_possible(artifact: ArtifactSubject) -> Iterator[Finding]:
 
 def _impossible(claim: Claim, d_sae: int) -> str | None:
     value, metric = claim.value, claim.metric
-    if metric in ("explained_variance", "fve_centred_residual", "fve_scalar_var") and value > 1:
+    if metric in AT_MOST_ONE and value > 1:
         return "it cannot exceed 1"
     if metric.startswith("l0") and not 0 <= value <= d_sae:
         return f"it lies between 0 and d_sae = {d_sae}"
-    if metric in ("fvu", "mse_per_row", "mse_per_element", "nmse_uncentred_row") and value < 0:
+    if metric in NEVER_NEGATIVE and value < 0:
         return "it cannot be negative"
     return "it is a share" if metric == "dead_fraction" and not 0 <= value <= 1 else None
 
@@ -41,7 +53,7 @@ def recorded_l0(artifact: ArtifactSubject) -> Iterator[Finding]:
         most = measurement.maximum if measurement.maximum is not None else measurement.value
         if measurement.metric == "l0" and most is not None and most > k:
             message = f"the index records up to {most:g} active latents, but k = {k:g}"
-            yield artifact.finding("SR413", message, path="index.json", expected=f"at most {k:g}", found=f"{most:g}")
+            yield artifact.finding("SR413", message, path=INDEX_FILE, expected=f"at most {k:g}", found=f"{most:g}")
 
 
 def recorded_claims(artifact: ArtifactSubject) -> Iterator[Finding]:
@@ -55,28 +67,39 @@ def recorded_claims(artifact: ArtifactSubject) -> Iterator[Finding]:
 
 def evaluations_fit(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR425: the evaluation files that claims and measurements refer to are there, as declared."""
-    from saereg.registry.files.header import read_header
-
     manifest, release = artifact.release.manifest, artifact.release
     names = {claim.evaluation for claim in artifact.claim.claims if claim.evaluation}
     names |= {m.evaluation for m in artifact.evidence.metrics} if artifact.evidence else set()
     for name in sorted(names & set(manifest.evaluations if manifest else ())):
         evaluation = manifest.evaluations[name] if manifest else None
         if evaluation is None or evaluation.path not in release.files:
-            if evaluation is not None and release.index is None:
+            if evaluation is not None and evaluation.path not in release.indexed:  # else SR002 says so
                 yield artifact.finding("SR425", f"{evaluation.path} is missing", path=evaluation.path)
             continue
         try:
-            tensors = read_header(release.root / evaluation.path).tensors
+            tensors = release.evaluation_tensors(evaluation.path)
         except WeightsError as error:
             yield artifact.finding("SR425", str(error), path=evaluation.path)
             continue
         found = tensors[evaluation.tensor].shape if evaluation.tensor in tensors else None
-        if not found or found[0] != evaluation.rows or found[-1] != artifact.claim.d_in:
-            expected = f"{evaluation.tensor} ({evaluation.rows}, …, {artifact.claim.d_in})"
+        if shape := _shape_missed(found, evaluation.rows, artifact):
+            expected = f"{evaluation.tensor} {shape}"
             shown = f"{evaluation.tensor} {found}" if found is not None else ", ".join(tensors)
             message = f"{evaluation.path} holds {shown}, but {expected} is declared"
             yield artifact.finding("SR425", message, path=evaluation.path, expected=expected, found=shown)
+
+
+def _shape_missed(found: tuple[int, ...] | None, rows: int, artifact: ArtifactSubject) -> str | None:
+    """Return the shape that a tensor of inputs should have for this artifact, or None when it has it."""
+    claim, config = artifact.claim, artifact.config
+    if config is not None and semantics_of(config).reshape == "hook_z":
+        fits = found is not None and len(found) == 3 and found[0] == rows and found[1] * found[2] == claim.d_in
+        return None if fits else f"({rows}, heads, width) with heads × width = {claim.d_in}"
+    if not found or found[0] != rows or found[-1] != claim.d_in:
+        return f"({rows}, …, {claim.d_in})"
+    sources = (claim.sources.count,) if isinstance(claim, CrosscoderArtifact) else ()
+    shape = (rows, *sources, claim.d_in)
+    return None if found == shape or claim.architecture == "temporal" else str(shape)
 
 
 def recomputed(artifact: ArtifactSubject) -> Iterator[Finding]:
@@ -98,7 +121,8 @@ def recomputed(artifact: ArtifactSubject) -> Iterator[Finding]:
         if evaluation.path not in artifact.release.files:
             continue
         try:
-            measured += measure(dictionary, root, manifest, name)
+            digest = artifact.release.sha256(root / evaluation.path)
+            measured += measure(dictionary, root, manifest, name, data_sha256=digest)
         except WeightsError as error:
             yield artifact.finding("SR425", str(error), path=evaluation.path)
     yield from _not_reproduced(artifact, recorded, measured)
@@ -115,11 +139,10 @@ def _not_reproduced(
         new = found.get((old.metric, old.evaluation))
         if new is None or (new.value is None and old.value is None):
             continue
-        scale = max(1.0, abs(old.value or 0.0))
-        if new.value is None or old.value is None or abs(new.value - old.value) > max(old.tolerance, 1e-5) * scale:
+        if new.value is None or old.value is None or abs(new.value - old.value) > new.tolerance:
             message = f"{old.metric} on {old.evaluation!r} is {_text(new.value)}, the index records {_text(old.value)}"
             expected, now = _text(old.value), _text(new.value)
-            yield artifact.finding("SR416", message, path="index.json", expected=expected, found=now)
+            yield artifact.finding("SR416", message, path=INDEX_FILE, expected=expected, found=now)
 
 
 def _verdict_findings(artifact: ArtifactSubject, verdicts: Iterable[Verdict]) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from saereg.errors import NothingToValidateError
 from saereg.registry.files.blocks import require_torch
 from saereg.registry.refs import require_folder
-from saereg.registry.release import MANIFEST_FILE
+from saereg.registry.release import MANIFEST_FILE, checkpoints_beside
 from saereg.registry.validators import CHECKS
 from saereg.registry.validators.check import ArtifactCheck, Check, ReleaseCheck
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject, finding
@@ -24,7 +24,7 @@ def validate(
 ) -> Report:
     """Validate a release folder at a level; each level includes those before it.
 
-    Nothing outside the folder is touched, nothing in it is changed, no pickle is opened.
+    Nothing is changed, in the folder or outside, and no pickle is loaded.
 
     Args:
         root: release folder.
@@ -42,9 +42,7 @@ def validate(
         raise NothingToValidateError(f"{root} holds no {MANIFEST_FILE}: nothing to validate")
     if level in DEAR:
         require_torch(f"validating at level {level}")
-    beside = root.absolute().parent / "checkpoints"
-    subject = ReleaseSubject(root, checkpoints or (beside if beside.is_dir() else None))
-    return _Run(subject, level, progress).report()
+    return _Run(ReleaseSubject(root, checkpoints or checkpoints_beside(root)), level, progress).report()
 
 
 class _Run:
@@ -118,8 +116,13 @@ class _Run:
         folder = self.subject.checkpoints
         for artifact in self.subject.artifacts:
             source = artifact.claim.source_checkpoint
-            if source is not None and (folder is None or not (folder / source.path).is_file()):
+            if source is None:
+                continue
+            if folder is None or not (folder / source.path).is_file():
                 reason = f"the source checkpoint {source.path} is not at hand; name its folder with --checkpoints"
+                self.skipped.append(Skipped(check="source_agrees", artifact=artifact.claim.id, reason=reason))
+            elif untraced := sorted(set(artifact.header.tensors if artifact.header else ()) - set(source.tensors)):
+                reason = f"source_checkpoint.tensors does not say where {', '.join(untraced)} comes from; add it"
                 self.skipped.append(Skipped(check="source_agrees", artifact=artifact.claim.id, reason=reason))
 
     def _summarize(self) -> Report:

@@ -3,14 +3,12 @@
 import re
 from collections.abc import Iterator
 
+from saereg.registry.semantics import FOLDED
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject
 from saereg.schemas.cfg import SaelensConfig
 from saereg.schemas.manifest import CrosscoderArtifact, TranscoderArtifact
 from saereg.schemas.report import Finding
 from saereg.schemas.site import BaseModelRef, Site
-
-NOT_APPLIED = ("expected_average_only_in", "covariance_whitening")
-"""Normalizations that SAELens 6.54 declares but does not apply at inference."""
 
 _TRANSFORMER_LENS = re.compile(r"^(blocks\.\d+\.([a-z0-9_]+\.)*hook_\w+|hook_\w+|ln_final\.hook_\w+)$")
 _HIDDEN_STATES = re.compile(r"^hidden_states[.\[]?\s*(?P<index>-?\d+)\]?$")
@@ -103,7 +101,7 @@ def site_width(artifact: ArtifactSubject) -> Iterator[Finding]:
 def normalization_applied(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR311: the declared normalization is one that readers apply."""
     kind = getattr(artifact.config, "normalize_activations", None)
-    if kind in NOT_APPLIED:
+    if kind in FOLDED:
         message = f"normalize_activations is {kind!r}, which SAELens does not apply at inference"
         yield artifact.config_finding("SR311", message, "/normalize_activations", expected="none (folded)", found=kind)
 

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from saereg import __version__
 from saereg.errors import WeightsError
-from saereg.registry.files.digest import sha256_text
+from saereg.registry.files.digest import release_digest, sha256_of
 from saereg.registry.files.folder import Entry, scan
-from saereg.registry.files.header import Header, read_header
+from saereg.registry.files.header import Header, TensorEntry, read_header
 from saereg.registry.formats.layout import CONFIG_FILE, GOLDEN_FILE, WEIGHTS_FILES
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
 from saereg.registry.validators.rules import RULES
@@ -19,6 +20,9 @@ from saereg.schemas.document import SCHEMA_VERSION, Problem, check_text
 from saereg.schemas.index import Index, IndexArtifact
 from saereg.schemas.manifest import CrosscoderArtifact, Manifest, SaeArtifact, TranscoderArtifact
 from saereg.schemas.report import Finding
+
+if TYPE_CHECKING:
+    from saereg.registry.evidence.inspection import Inspection
 
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 """Largest cfg.json that is parsed; a real one has a few kilobytes."""
@@ -76,6 +80,8 @@ class ReleaseSubject:
 
     root: Path
     checkpoints: Path | None = None
+    _digests: dict[Path, str] = field(default_factory=dict, init=False, repr=False)
+    _headers: dict[str, Header] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def entries(self) -> tuple[Entry, ...]:
@@ -86,6 +92,27 @@ class ReleaseSubject:
     def files(self) -> dict[str, Entry]:
         """Path → entry, of the regular files alone: nothing else is ever opened."""
         return {entry.path: entry for entry in self.entries if entry.kind == "file"}
+
+    def sha256(self, path: Path) -> str:
+        """Return the digest of a file, read once: evaluations and checkpoints are those of many artifacts.
+
+        Raises:
+            OSError: when it cannot be read.
+        """
+        if path not in self._digests:
+            self._digests[path] = sha256_of(path)
+        return self._digests[path]
+
+    def evaluation_tensors(self, path: str) -> dict[str, TensorEntry]:
+        """Return the header of an evaluation file, read once for all the artifacts that are measured on it.
+
+        Raises:
+            WeightsError: when its header is not sound.
+            OSError: when it cannot be read.
+        """
+        if path not in self._headers:
+            self._headers[path] = read_header(self.root / path)
+        return self._headers[path].tensors
 
     def read_text(self, path: str, limit: int = jsontext.MAX_BYTES) -> tuple[str | None, list[Problem]]:
         """Return the text of a file of the release, or the problem with it; None and no problem when it is absent."""
@@ -132,6 +159,11 @@ class ReleaseSubject:
         """The evidence, if it can be read."""
         return self._index[1]
 
+    @cached_property
+    def indexed(self) -> frozenset[str]:
+        """Paths that the index names, gathered once."""
+        return frozenset(file.path for file in self.index.all_files()) if self.index else frozenset()
+
     @property
     def document_problems(self) -> dict[str, list[Problem]]:
         """Problems of the two documents of the release."""
@@ -142,7 +174,7 @@ class ReleaseSubject:
         """Digest over manifest and index, or None unless both are there."""
         if self._manifest[0] is None or self._index[0] is None:
             return None
-        return sha256_text(self._manifest[0] + "\0" + self._index[0])
+        return release_digest(self._manifest[0], self._index[0])
 
     @property
     def name(self) -> str:
@@ -234,6 +266,17 @@ class ArtifactSubject:
     def header(self) -> Header | None:
         """Header of its weight file, if it is sound."""
         return self.checked_header[0]
+
+    @cached_property
+    def inspection(self) -> "Inspection | None":
+        """What one pass over its weights found; None without a sound header. Needs torch.
+
+        Raises:
+            OSError: when the file cannot be read.
+        """
+        from saereg.registry.evidence.inspection import inspect
+
+        return None if self.header is None else inspect(self.release.root / self.weights_path, self.header)
 
     def finding(self, code: str, message: str, **where: object) -> Finding:
         """Return a finding on this artifact."""

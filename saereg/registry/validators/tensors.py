@@ -22,11 +22,10 @@ def architecture_matches(artifact: ArtifactSubject) -> Iterator[Finding]:
     if config is None or header is None:
         return
     expected, found = config.tensors(), set(header.tensors)
-    missing = {name for name, spec in expected.items() if spec.required} - found
-    extra = found - set(expected)
+    missing, extra = set(expected) - found, found - set(expected)
     if not missing and not extra:
         return
-    others = [name for name in _with_tensors(found) if name != config.architecture] if missing or extra else []
+    others = [name for name in _with_tensors(found) if name != config.architecture]
     if others:
         message = f"architecture is {config.architecture!r}, but the tensors are those of {' or '.join(others)}"
         yield artifact.config_finding("SR211", message, "/architecture", expected=", ".join(others))
@@ -55,7 +54,7 @@ def shapes_match(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR201: every tensor has the shape that the configuration implies."""
     for name, spec, entry in _pairs(artifact):
         if entry.shape != spec.shape:
-            transposed = " (transposed?)" if entry.shape == spec.shape[::-1] and entry.shape != spec.shape else ""
+            transposed = " (transposed?)" if entry.shape == spec.shape[::-1] else ""
             message = f"{name} has shape {entry.shape}, the configuration implies {spec.shape}{transposed}"
             yield artifact.finding(
                 "SR201", message, path=artifact.weights_path, expected=str(spec.shape), found=str(entry.shape)
@@ -85,12 +84,13 @@ def _pairs(artifact: ArtifactSubject) -> "Iterator[tuple[str, TensorSpec, Tensor
 
 def k_in_range(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR212: k is at most the number of latents."""
-    k = getattr(artifact.config, "k", None) or getattr(artifact.config, "kval_topk", None)
-    if artifact.config is not None and k is not None and k > artifact.config.d_sae:
-        message = f"k = {k:g}, but there are only {artifact.config.d_sae} latents"
-        yield artifact.config_finding(
-            "SR212", message, "/k", expected=f"at most {artifact.config.d_sae}", found=f"{k:g}"
-        )
+    config = artifact.config
+    for key in ("k", "kval_topk"):
+        k = getattr(config, key, None)
+        if config is not None and k is not None and k > config.d_sae:
+            message = f"{key} = {k:g}, but there are only {config.d_sae} latents"
+            most = f"at most {config.d_sae}"
+            yield artifact.config_finding("SR212", message, f"/{key}", expected=most, found=f"{k:g}")
 
 
 def _text(spec: TensorSpec) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from saereg.errors import WeightsError
-from saereg.registry.files.digest import sha256_of
 from saereg.registry.validators.layout import SMALL
 from saereg.registry.validators.subject import ArtifactSubject
 from saereg.schemas.cfg_crosscoder import CrosscoderConfig
@@ -12,12 +11,9 @@ from saereg.schemas.report import Finding
 
 def weights_sound(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR009, SR203, SR213 and SR214, in one pass over the file: digest, finiteness, thresholds, decoder norms."""
-    from saereg.registry.evidence.inspection import inspect
-
-    header, path = artifact.header, artifact.weights_path
-    if header is None:
+    found, path = artifact.inspection, artifact.weights_path
+    if found is None:
         return
-    found = inspect(artifact.release.root / path, header)
     indexed = {file.path: file for file in artifact.evidence.files} if artifact.evidence else {}
     if path in indexed and indexed[path].size > SMALL and indexed[path].sha256 != found.sha256:
         message = f"{path} was altered since the index was built"
@@ -54,18 +50,22 @@ def golden_replays(artifact: ArtifactSubject) -> Iterator[Finding]:
         return
     if replayed.agrees(config.torch_dtype):
         return
-    record = replayed.replay
-    if record.active_sets_equal:
-        what = f"row {replayed.worst_row} is off by {record.max_rel_error:.3g}"
-    else:
+    record, limit = replayed.replay, MAX_REL_ERROR[config.torch_dtype]
+    off = record.max_rel_error
+    if not record.active_sets_equal:
         row, latent = replayed.differing[0]
-        what = f"latent {latent} differs in row {row}, and x_hat is off by up to {record.max_rel_error:.3g}"
+        what = f"latent {latent} differs in row {row}, and x_hat is off by up to {off:.3g}"
+    elif off > limit:
+        what = f"row {replayed.worst_row} is off by {off:.3g}"
+    else:
+        off = replayed.activation_error
+        what = f"x_hat agrees, but the activations are off by up to {off:.3g}"
     yield artifact.finding(
         "SR421",
         f"the golden vectors do not replay: {what} (relative)",
         path=artifact.golden_path,
-        expected=f"equal active sets, error at most {MAX_REL_ERROR[config.torch_dtype]:g}",
-        found=f"{len(replayed.differing)} differing latents or more, error {record.max_rel_error:.3g}",
+        expected=f"equal active sets, error at most {limit:g}",
+        found=f"{len(replayed.differing)} differing latents or more, error {off:.3g}",
         hint=_golden_hint(artifact),
     )
 
@@ -80,13 +80,12 @@ def _golden_hint(artifact: ArtifactSubject) -> str | None:
 
 def source_agrees(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR422 and SR424: the weights are what the manifest says was made of the source checkpoint."""
-    from saereg.registry.evidence.inspection import inspect
     from saereg.registry.evidence.round_trip import compare_with_source, disagreements
 
     source, header, folder = artifact.claim.source_checkpoint, artifact.header, artifact.release.checkpoints
     if source is None or header is None or folder is None or not (folder / source.path).is_file():
         return
-    digest = sha256_of(folder / source.path)
+    digest = artifact.release.sha256(folder / source.path)
     if digest != source.sha256:
         message = f"{source.path} is not the checkpoint of the manifest"
         yield artifact.claim_finding(
@@ -99,7 +98,8 @@ def source_agrees(artifact: ArtifactSubject) -> Iterator[Finding]:
     except WeightsError as error:
         yield artifact.claim_finding("SR422", str(error), "/source_checkpoint")
         return
-    for name, what in disagreements(compared, source, inspect(weights, header).largest).items():
+    largest = artifact.inspection.largest if artifact.inspection else {}
+    for name, what in disagreements(compared, source, largest).items():
         message = f"{name} is not {source.tensors[name].key} of {source.path}: {what}"
         difference = f"{compared.tensors[name].max_abs_diff:.3g}"
         yield artifact.finding("SR422", message, path=artifact.weights_path, expected="0.0", found=difference)

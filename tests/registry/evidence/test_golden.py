@@ -86,6 +86,24 @@ def test_a_comparison_names_the_row_and_the_latents():
     assert not replayed.replay.active_sets_equal
 
 
+@pytest.mark.parametrize(
+    ("factor", "agrees"), [(1 + 1e-6, True), (1 + 1e-4, False), (2.0, False), (float("inf"), False)]
+)
+def test_latents_of_another_scale_do_not_agree(factor, agrees):
+    """Though x_hat is the same: an encoder and a decoder may be scaled against each other."""
+    replayed = compare(golden(), F * factor if factor < 3 else F.where(F == 0, factor), torch.ones(2, 3), "test 1")
+
+    assert (replayed.replay.active_sets_equal, replayed.replay.max_rel_error) == (True, 0.0)
+    assert replayed.agrees("float32") is agrees
+
+
+def test_rows_without_a_latent_agree():
+    """There is no scale to be wrong."""
+    empty = golden(active=torch.full((2, 1), -1), activations=torch.zeros(2, 1))
+
+    assert compare(empty, torch.zeros(2, 3), torch.ones(2, 3), "test 1").agrees("float32")
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_reconstruction_that_is_not_finite_never_agrees(bad):
     """And its error is still a number that JSON can hold."""

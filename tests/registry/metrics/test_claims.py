@@ -52,6 +52,17 @@ def test_a_claim_is_verified_up_to_and_including_its_tolerance(stated, found, ve
     assert (given.verdict, given.measured) == (verdict, found)
 
 
+@pytest.mark.parametrize(
+    ("stated", "here", "there"),
+    [(0.785, 0.78550000001, 0.78550000002), (0.7855123043060303, 0.7855123043060303, 0.7855124)],
+)
+def test_a_claim_holds_on_a_machine_that_adds_in_another_order(stated, here, there):
+    """It was rounded from just half a unit, or printed with all its digits."""
+    for found in (here, there):
+        (verdict,) = judge([claim(stated, tolerance=None)], [measured(found, tolerance=1e-5)])
+        assert verdict.verdict == "verified"
+
+
 def test_a_claim_that_differs_says_by_how_much():
     """And what would have been allowed."""
     (verdict,) = judge([claim(0.96)], [measured(0.9)])

@@ -280,3 +280,27 @@ def test_data_of_another_width_are_refused(tmp_path):
         moments(Dictionary(checkpoint(config("topk"))), path, what)
 
     assert str(caught.value) == "data.safetensors: x: x has width 7, the dictionary reads d_in = 6"
+
+
+def test_a_tolerance_allows_another_order_of_addition_and_no_more():
+    """The same dictionary in float64 stands for another machine; a twentieth of a percent more error is found."""
+    x = rows(500, D_IN)
+    plain = Dictionary(checkpoint(config("standard")))
+    exact = plain.to(dtype=torch.float64)
+    here, there = (moments_of(x, d(x), d.encode(x)) for d in (plain, exact))
+    other = moments_of(x, x + 1.0005 * (plain(x) - x), plain.encode(x))
+
+    for name, definition in DEFINITIONS.items():
+        found = definition(here)
+        assert abs(found.value - definition(there).value) <= found.tolerance, name
+        if "0" not in name and "dead" not in name:
+            assert abs(found.value - definition(other).value) > found.tolerance, name
+
+
+@pytest.mark.parametrize(("n", "l0", "allowed"), [(4, 3, 0.003), (4096, 3, 8 / 4096), (4096, 0, 0.001)])
+def test_a_count_may_differ_by_a_few_of_what_was_counted(n, l0, allowed):
+    """Eight rows of an evaluation, and never more than one in a thousand."""
+    f = torch.zeros(n, D_SAE)
+    f[:, :l0] = 1.0
+
+    assert DEFINITIONS["l0"](moments_of(torch.randn(n, D_IN), torch.randn(n, D_IN), f)).tolerance == allowed

@@ -148,6 +148,40 @@ def test_an_evaluation_of_another_shape_is_a_finding(release, shape):
     assert codes(release, "data") == {"SR425"}
 
 
+def test_an_evaluation_with_an_axis_too_many_is_a_finding(release):
+    """Its metrics would be those of a crosscoder."""
+    save_file({"x": torch.zeros(12, 1, 4), "y": torch.zeros(12, 3)}, release / "evaluation/layer-1.safetensors")
+    reindex(release)
+
+    found = {message for _, _, message in findings(release)}
+
+    assert found == {"evaluation/layer-1.safetensors holds x (12, 1, 4), but x (12, 4) is declared"}
+
+
+@pytest.mark.parametrize("shape", [(12, 2, 2), (12, 4)])
+def test_an_evaluation_of_heads_has_an_axis_of_heads(release, shape):
+    """A dictionary with `hook_z` reshaping reads nothing else, so the switch is found where it does not belong."""
+    edit(release / JUMP / "cfg.json", lambda cfg: cfg.update(reshape_activations="hook_z"))
+    edit(release / "manifest.json", lambda m: m["artifacts"].__setitem__(slice(None), [artifact_of(m, JUMP)]))
+    save_file({"x": torch.zeros(shape), "y": torch.zeros(12, 3)}, release / "evaluation/layer-1.safetensors")
+    edit(release / "index.json", lambda i: i["artifacts"].__setitem__(slice(None), [artifact_of(i, JUMP)]))
+    reindex(release)
+
+    found = [message for code, _, message in findings(release) if code == "SR425"]
+
+    wanted = "x (12, heads, width) with heads × width = 4"
+    expected = [f"evaluation/layer-1.safetensors holds x (12, 4), but {wanted} is declared"]
+    assert found == (expected if len(shape) == 2 else [])
+
+
+def test_an_evaluation_that_was_never_there_is_a_finding(release):
+    """Though no index names it."""
+    edit(release / "manifest.json", lambda m: m["evaluations"]["held-out"].update(path="evaluation/none.safetensors"))
+    reindex(release)
+
+    assert ("SR425", "evaluation/none.safetensors", "evaluation/none.safetensors is missing") in findings(release)
+
+
 GOLDEN = {
     "no rows": {"x": (0, 4), "active": (0, 3), "activations": (0, 3), "x_hat": (0, 4)},
     "other output width": {"x_hat": (5, 3)},
@@ -405,6 +439,18 @@ def test_names_that_differ_by_case_alone_are_findings(release):
     (release / "readme.md").write_text("again\n")
 
     assert [f[0] for f in findings(release)].count("SR004") == 2
+
+
+def test_two_spellings_of_one_name_are_findings(release):
+    """An é of one character and one of two look the same, and are one file on some machines."""
+    for name in ("caf\u00e9.md", "cafe\u0301.md", "CAFE\u0301.md"):
+        (release / name).write_text("x")
+
+    sentences = [message for code, _, message in findings(release) if code == "SR004"]
+
+    assert len(sentences) == 3
+    assert sum("are one name, written in two ways in Unicode" in sentence for sentence in sentences) == 1
+    assert sum("by case alone" in sentence for sentence in sentences) == 2
 
 
 def test_a_very_long_path_is_a_finding(release):

@@ -49,8 +49,9 @@ for seed, (name, more) in enumerate({"topk": {"k": 32}, "jumprelu": {}, "standar
     if name == "topk":
         source = Path(sys.argv[1]) / "checkpoints/topk.safetensors"
         source.parent.mkdir()
-        save_file({"encoder.weight": weights["W_enc"].T.contiguous(), "W_dec": weights["W_dec"]}, source)
-        plan = {"W_enc": {"key": "encoder.weight", "operation": "transpose"}, "W_dec": {"key": "W_dec"}}
+        moved = {name: weights[name] for name in ("W_dec", "b_enc", "b_dec")}
+        save_file({"encoder.weight": weights["W_enc"].T.contiguous(), **moved}, source)
+        plan = {"W_enc": {"key": "encoder.weight", "operation": "transpose"}, **{name: {"key": name} for name in moved}}
         artifacts[-1]["source_checkpoint"] = {"path": source.name, "sha256": sha256_of(source), "tensors": plan}
 manifest = _manifest(artifacts)
 manifest["base_models"]["tiny"]["d_model"] = D_IN

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from saereg.errors import NothingToValidateError
-from saereg.registry.validators import CHECKS
+from saereg.registry.build import build
+from saereg.registry.evidence import inspection
+from saereg.registry.evidence.inspection import inspect
+from saereg.registry.files.digest import sha256_of
+from saereg.registry.metrics import engine
+from saereg.registry.validators import CHECKS, subject
 from saereg.registry.validators.check import ArtifactCheck
 from saereg.registry.validators.rules import RULES, rule
 from saereg.registry.validators.runner import validate
@@ -128,6 +133,27 @@ def test_a_missing_source_checkpoint_is_said_to_be_skipped(release):
     assert skipped.reason == (
         "the source checkpoint layer_1/topk/source.safetensors is not at hand; name its folder with --checkpoints"
     )
+
+
+@pytest.mark.parametrize(
+    ("kept", "untraced"), [((), "W_dec, W_enc, b_dec, b_enc"), (("W_enc", "W_dec"), "b_dec, b_enc")]
+)
+def test_tensors_of_which_the_source_is_not_told_are_said_to_be_skipped(release, kept, untraced):
+    """An empty list of tensors has nothing in it that could differ."""
+
+    def keep(manifest: dict) -> None:
+        source = artifact_of(manifest, TOPK)["source_checkpoint"]
+        source["tensors"] = {name: source["tensors"][name] for name in kept}
+
+    edit(release / "manifest.json", keep)
+    build(release)
+
+    report = validate(release, "weights")
+
+    assert report.findings == ()
+    assert [(skipped.check, skipped.artifact, skipped.reason) for skipped in report.summary.skipped] == [
+        ("source_agrees", TOPK, f"source_checkpoint.tensors does not say where {untraced} comes from; add it")
+    ]
 
 
 def test_source_checkpoints_may_lie_anywhere(release, tmp_path):
@@ -283,3 +309,35 @@ def _places(value):
     for key, child in items:
         yield value, key
         yield from _places(child)
+
+
+def test_every_file_is_hashed_at_most_once(release, monkeypatch):
+    """An evaluation is that of many artifacts, and weights are hashed while they are inspected."""
+    hashed = []
+    for module in (subject, engine):
+        monkeypatch.setattr(module, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+
+    assert not validate(release, "data").findings
+    assert hashed
+    assert len(set(hashed)) == len(hashed)
+
+
+def test_weights_are_inspected_once(release, monkeypatch):
+    """For their values and for the round trip."""
+    inspected = []
+    monkeypatch.setattr(inspection, "inspect", lambda path, header: inspected.append(path) or inspect(path, header))
+
+    validate(release, "weights")
+
+    assert inspected
+    assert len(set(inspected)) == len(inspected)
+
+
+def test_a_k_that_is_too_large_is_pointed_at_by_its_own_name(release):
+    """That of a temporal dictionary is `kval_topk`."""
+    edit(release / TOPK / "cfg.json", lambda c: (c.pop("k"), c.update(architecture="temporal", kval_topk=99)))
+    edit(release / TOPK / "cfg.json", lambda c: c.pop("rescale_acts_by_decoder_norm", None))
+    reindex(release)
+
+    (found,) = [finding for finding in validate(release).findings if finding.code == "SR212"]
+    assert (found.pointer, found.message) == ("/kval_topk", "kval_topk = 99, but there are only 10 latents")
