@@ -48,7 +48,7 @@ RUNS: tuple[dict[str, object], ...] = (
 )
 """What is trained; every dictionary has 3,072 latents for a width of 384."""
 
-TOKENS = 204_800
+TOKENS = 102_400
 """Token activations that each dictionary is trained on."""
 
 Progress = Callable[[str, int, int], None]

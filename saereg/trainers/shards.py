@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saereg.errors import UsageError
-from saereg.registry.files.atomic import replacing
+from saereg.registry.files.blocks import write_tensors
 from saereg.registry.files.digest import sha256_of
 from saereg.schemas.collection import Shard
 
@@ -82,7 +82,4 @@ def remove_leftovers(folder: Path) -> None:
 
 def write_rows(path: Path, rows: "Tensor") -> None:
     """Write a file with the tensor `x` under a temporary name, then rename it."""
-    from safetensors.torch import save_file
-
-    with replacing(path) as temporary:
-        save_file({TENSOR: rows.contiguous()}, temporary)
+    write_tensors(path, {TENSOR: rows.contiguous()})

@@ -392,7 +392,7 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_release(release, next_rel
     before = contents(target)
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left on device") as caught:
-        publish(next_release, target)
+        publish(next_release, target, delete_unknown=True)
 
     assert caught.value.filename is not None
     assert contents(target) == before

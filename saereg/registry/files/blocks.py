@@ -1,15 +1,17 @@
-"""Tensors of a safetensors file, read in blocks of rows: memory stays at one block whatever the size of the tensor.
+"""Tensors of a safetensors file, written, and read in blocks of rows: memory stays at one block whatever their size.
 
 The file is read with pread, not mapped: mapped pages would count as memory of the process.
 """
 
 import math
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saereg.errors import MissingExtraError
+from saereg.registry.files.atomic import replacing
 from saereg.registry.files.header import ITEM_BYTES, Header, TensorEntry
 
 if TYPE_CHECKING:
@@ -96,6 +98,25 @@ def read_tensor(path: Path, header: Header, name: str) -> "Tensor":
     """Return one whole tensor, in the stored type."""
     entry = header.tensors[name]
     return read_span(path, entry, 0, entry.shape[0] if entry.shape else 1)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file under a temporary name, then rename it.
+
+    Raises:
+        OSError: when it cannot be written; an old file stays whole.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with replacing(path) as temporary:
+        try:
+            save_file(dict(tensors), temporary, metadata=dict(metadata) if metadata else None)
+        except SafetensorError as error:  # the library tells of a full disk in words alone
+            code = re.search(r"\(os error (\d+)\)", str(error))
+            if code is None:
+                raise
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
 
 
 def torch_dtype(dtype: str) -> "torch.dtype":  # type: ignore[name-defined]  # noqa: F821

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, get_args
 
 from saereg.errors import FormatError, WeightsError
 from saereg.registry.checkpoint import Checkpoint
-from saereg.registry.files.atomic import replacing, write_text_atomically
-from saereg.registry.files.blocks import read_tensor, require_torch
+from saereg.registry.files.atomic import write_text_atomically
+from saereg.registry.files.blocks import read_tensor, require_torch, write_tensors
 from saereg.registry.files.header import Header, read_header
 from saereg.registry.formats.layout import CONFIG_FILE
 from saereg.schemas import jsontext
@@ -80,12 +80,9 @@ def write_folder(checkpoint: Checkpoint, folder: Path, weights_file: str, metada
         WeightsError: when a tensor is missing, extra, or not of the configuration's shape and type.
         OSError: when the folder cannot be written; whatever is there already stays whole.
     """
-    from safetensors.torch import save_file
-
     weights = _storable(checkpoint.check())
     text = checkpoint.cfg.text()
-    with replacing(folder / weights_file) as temporary:
-        save_file(weights, temporary, metadata=metadata)
+    write_tensors(folder / weights_file, weights, metadata)
     write_text_atomically(folder / CONFIG_FILE, text)
 
 

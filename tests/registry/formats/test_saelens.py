@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from sae_lens import SAE, TrainingSAE
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from saereg.errors import DocumentError, FormatError, WeightsError
@@ -151,6 +152,21 @@ def test_a_write_that_fails_leaves_the_old_files_and_no_rubbish(folder, monkeypa
     with pytest.raises(OSError, match="No space left on device"):
         SAELENS.write(checkpoint(config("jumprelu"), seed=5), folder)
 
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_full_disk_is_an_error_of_the_system(folder, monkeypatch):
+    """safetensors has an exception of its own for it, which nobody expects."""
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def fail(weights, path, metadata):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        SAELENS.write(checkpoint(config("jumprelu"), seed=5), folder)
+
+    assert (caught.value.errno, caught.value.filename) == (28, str(folder / "sae_weights.safetensors"))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
