@@ -92,9 +92,8 @@ class StreamedDictionary:
         return decoder_norm(block.double(), self.cfg)
 
     def _encode(self, x_in: Tensor, vectors: Weights, latents: Latents) -> Tensor:
-        x_in = centred(x_in, vectors, self.cfg).flatten(
-            1
-        )  # sources side by side; rows without sources stay as they are
+        # sources side by side; rows without sources stay as they are
+        x_in = centred(x_in, vectors, self.cfg).flatten(1)
         W_enc = _as_matrix(self.header.tensors["W_enc"], columns=self.cfg.d_sae)
         product = torch.zeros(x_in.shape[0], self.cfg.d_sae, dtype=torch.float64)
         for first, block in row_blocks(self.path, W_enc):
