@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check fix golden schemas wheel-check clean
+.PHONY: demo test check fix golden schemas docs wheel-check clean
 
-.venv/.ready: pyproject.toml constraints.txt
+.venv/.ready: pyproject.toml constraints.txt tests/peers.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
 	$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r tests/peers.txt -c constraints.txt
 	touch $@
 
 demo: .venv/.ready
@@ -21,6 +22,7 @@ check: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m saereg.schemas.export --check
+	$(BIN)/python docs/generate.py --check
 	$(BIN)/python -m pytest
 
 fix: .venv/.ready
@@ -32,6 +34,9 @@ golden: .venv/.ready
 
 schemas: .venv/.ready
 	$(BIN)/python -m saereg.schemas.export
+
+docs: .venv/.ready
+	$(BIN)/python docs/generate.py
 
 demo-out/release/index.json: .venv/.ready
 	$(BIN)/saereg demo --out demo-out

@@ -1,16 +1,17 @@
 """The public functions: open, find, load, validate, publish. Importing this needs no torch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saereg.errors import DocumentError, UsageError
 from saereg.publishers import publisher_of
 from saereg.registry.files.blocks import require_torch
-from saereg.registry.loading import detect, load_folder
+from saereg.registry.loading import load_path
 from saereg.registry.query import Selection
+from saereg.registry.readings.given import Value
 from saereg.registry.refs import parse_reference
-from saereg.registry.release import INDEX_FILE, Release, ReleaseArtifact, open_artifact, open_release
+from saereg.registry.release import INDEX_FILE, MANIFEST_FILE, Release, ReleaseArtifact, open_artifact, open_release
 from saereg.registry.validators import runner
 from saereg.schemas.plan import Receipt
 from saereg.schemas.report import Level, Report
@@ -30,32 +31,46 @@ def find(targets: str | Path | Iterable[str | Path], **conditions: Any) -> Selec
     return Selection(tuple(a for target in several for a in open_release(target))).find(**conditions)
 
 
-def load(target: str | Path, device: str = "cpu") -> "Dictionary":
+def load(
+    target: str | Path,
+    device: str = "cpu",
+    *,
+    given: Mapping[str, Value] | None = None,
+    layout: str | None = None,
+) -> "Dictionary":
     """Load a dictionary; calling it on x gives x_hat, with normalization and skip connection included.
 
     Args:
-        target: the folder of one dictionary in a known layout, an artifact of a release (`release:artifact_id`, or its
-            folder), or `hf://org/repo[@revision]:artifact_id`. An artifact of a release is first compared with the
-            release's index.json.
+        target: a weight file or the folder of one dictionary in any layout of `docs/formats.md`, an artifact of a
+            release (`release:artifact_id`, or its folder), or `hf://org/repo[@revision]:artifact_id`. An artifact of a
+            release is first compared with the release's index.json.
         device: torch device.
+        given: what the files of other layouts do not say, by the names that errors ask for, e.g. `{"k": 64}`.
+        layout: name of the layout, where several fit.
 
     Raises:
-        FormatError: when a folder is in no known layout, or in several.
+        FormatError: when a path is in no known layout, or in several, or something is not said and must not be guessed.
         WeightsError: when tensors or digests disagree.
-        UsageError: when the reference names no single artifact.
+        UsageError: when the reference names no single artifact, or a given value is not asked for.
         MissingExtraError: without the `torch` extra.
     """
     require_torch("loading a dictionary")
     reference = parse_reference(target)
-    folder = reference.folder if reference.artifact is None else None
-    if folder is not None and not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder")
+    path = reference.folder if reference.artifact is None else None
+    if path is not None and (path.is_file() or given or layout):
+        return load_path(path, device=device, layout=layout, given=given)
+    if given or layout:
+        raise UsageError(
+            f"{target}: an artifact of a release says everything itself; `given` and `layout` are for paths"
+        )
+    if path is not None and not path.is_dir():
+        raise UsageError(f"{path} is not a folder or file")
     try:
         artifact = open_artifact(target)
     except UsageError as error:
-        if folder is None or not detect(folder) or _is_of_release(error):
+        if path is None or _is_of_release(error) or (path / MANIFEST_FILE).is_file():
             raise
-        return load_folder(folder, device=device)  # the folder of a dictionary that is in no release
+        return load_path(path, device=device)  # a dictionary that is in no release
     return artifact.load(device=device)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from saereg.errors import MissingExtraError, UsageError
 from saereg.publishers.folder import FolderPublisher
 from saereg.registry.build import build
-from saereg.registry.loading import load_folder
+from saereg.registry.loading import load_path
 from saereg.registry.release import MANIFEST_FILE, Release, open_release
 from saereg.registry.validators.runner import validate
 from saereg.schemas.document import canonical
@@ -197,7 +197,7 @@ def _compare(release: Release, artifact: "ReleaseArtifact") -> Comparison:
     evaluation = next(e for e in release.manifest.evaluations.values() if e.site == site)
     path = release.path / evaluation.path
     x = read_span(path, read_header(path).tensors[evaluation.tensor], 0, 512)
-    ours = load_folder(artifact.folder)
+    ours = load_path(artifact.folder)
     theirs_f, theirs = reconstruct(artifact.folder, x)
     with torch.no_grad():
         f, x_hat = ours.encode(x), ours(x)

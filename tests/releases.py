@@ -7,10 +7,10 @@ from safetensors.torch import save_file
 
 from saereg.registry.build import build
 from saereg.registry.checkpoint import Checkpoint
+from saereg.registry.conversion.write import write_checkpoint
 from saereg.registry.dictionary import Dictionary
-from saereg.registry.evidence.golden_file import GoldenVectors, write_golden
+from saereg.registry.evidence.golden_file import GoldenVectors, sparse_golden, write_golden
 from saereg.registry.files.digest import sha256_of
-from saereg.registry.formats import FORMATS
 from saereg.schemas.artifact_config import parse_config
 from saereg.schemas.document import canonical
 from saereg.schemas.manifest import Manifest
@@ -77,15 +77,7 @@ def random_weights(cfg, seed: int) -> dict[str, torch.Tensor]:
 
 def golden_of(dictionary: Dictionary, x: torch.Tensor) -> GoldenVectors:
     """Return golden vectors of a dictionary on some rows."""
-    f = dictionary.encode(x)
-    flat = f.flatten(1)
-    width = max(1, int((flat != 0).sum(1).max()))
-    active = torch.full((len(x), width), -1, dtype=torch.int64)
-    values = torch.zeros(len(x), width)
-    for row, latents in enumerate(flat):
-        ids = latents.nonzero().flatten()
-        active[row, : len(ids)], values[row, : len(ids)] = ids, latents[ids]
-    return GoldenVectors(x, active, values, dictionary(x), "tests: saereg.registry.dictionary")
+    return sparse_golden(x, dictionary.encode(x), dictionary(x), "tests: saereg.registry.dictionary")
 
 
 def tiny_release(root: Path, *, checkpoints: bool = True, built: bool = True) -> Path:
@@ -102,8 +94,8 @@ def tiny_release(root: Path, *, checkpoints: bool = True, built: bool = True) ->
     for seed, identifier in enumerate([*CONFIGS, "W_U/cross-snapshot-2"]):
         cfg = parse_config(config_text(identifier))
         checkpoint = Checkpoint(cfg, random_weights(cfg, seed))
-        layout = "saereg-crosscoder" if identifier.startswith("W_U") else "saelens"
-        FORMATS[layout].write(checkpoint, release / identifier)
+        layout = "saereg" if identifier.startswith("W_U") else "saelens"
+        write_checkpoint(checkpoint, release / identifier, layout)
         x = rows if layout == "saelens" else torch.randn(5, K_SOURCES, D_IN, generator=generator)
         write_golden(release / identifier / "golden.safetensors", golden_of(Dictionary(checkpoint), x[:5]))
         source = _source(root, identifier, checkpoint) if checkpoints and identifier == "layer_1/topk" else None
@@ -126,8 +118,8 @@ def _source(root: Path, identifier: str, checkpoint: Checkpoint) -> dict:
         "b_dec": weights["b_dec"],
     }
     save_file(tensors, root / "checkpoints" / path)
-    plan = {name: {"key": name, "operation": "identity"} for name in ("b_enc", "W_dec", "b_dec")}
-    plan["W_enc"] = {"key": "encoder.weight", "operation": "transpose"}
+    plan = {name: {"key": name} for name in ("b_enc", "W_dec", "b_dec")}
+    plan["W_enc"] = {"key": "encoder.weight", "steps": [{"do": "transpose"}]}
     return {"path": path, "sha256": sha256_of(root / "checkpoints" / path), "tensors": plan}
 
 
@@ -141,7 +133,7 @@ def _artifact(identifier: str, source: dict | None) -> dict:
             "sources": CROSSCODER["sources"],
             "sparsity": {"l1_coefficient": 0.3},
             "claims": [{"metric": "explained_variance", "value": CROSSCODER_EV, "evaluation": "vocabulary"}],
-            "format": "saereg-crosscoder",
+            "format": "saereg",
         }
     architecture = CONFIGS[identifier]["architecture"]
     common |= {"architecture": architecture, "site": "block-1"}

@@ -1,5 +1,6 @@
 """The documents say what the code does: examples parse, names exist, links lead somewhere."""
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import get_args
@@ -8,11 +9,13 @@ import pytest
 
 from saereg.cli import GROUPS
 from saereg.registry.architectures import ARCHITECTURES
+from saereg.registry.formats import FORMATS
 from saereg.registry.metrics.definitions import DEFINITIONS, PER_SOURCE
 from saereg.registry.validators.rules import RULES
-from saereg.schemas.manifest import Manifest
+from saereg.schemas.manifest import Architecture, Manifest
 from saereg.schemas.metrics import MetricId
-from saereg.schemas.semantics import Normalization, Preprocessing, Semantics
+from saereg.schemas.recipe import ARGUMENTS, Operation
+from saereg.schemas.semantics import Activation, Normalization, Preprocessing, Semantics
 
 ROOT = Path(__file__).parent.parent
 
@@ -60,8 +63,17 @@ def test_every_switch_architecture_and_normalization_is_explained():
     switches = set(Semantics.model_fields) - {"normalization"}
     switches |= {f"normalization.{name}" for name in Normalization.model_fields}
     assert switches == set(re.findall(r"^\| `([\w.]+)` \|", text.split("## Architectures")[0], re.MULTILINE))
-    for name in (*ARCHITECTURES, *get_args(Preprocessing)):
+    names = (*ARCHITECTURES, *get_args(Architecture), *get_args(Activation), *get_args(Preprocessing))
+    for name in names:
         assert f"`{name}`" in text + text_of("docs/formats.md"), name
+
+
+def test_every_step_of_a_recipe_is_explained():
+    """By its name, its arguments beside it."""
+    rows = [line.split("|") for line in text_of("docs/manifest.md").splitlines() if line.startswith("| `")]
+    explained = {name: set(re.findall(r"`(\w+)`", row[2])) for row in rows for name in re.findall(r"`(\w+)`", row[1])}
+    for name in get_args(Operation):
+        assert set(ARGUMENTS.get(name, ())) <= explained.get(name, {None}), name
 
 
 def test_every_target_of_make_that_a_document_names_exists():
@@ -70,3 +82,15 @@ def test_every_target_of_make_that_a_document_names_exists():
     for document in DOCUMENTS:
         named = set(re.findall(r"(?m)(?:`|^ {0,4})make ([a-z-]+)", document.read_text(encoding="utf-8")))
         assert named <= targets, document
+
+
+def test_the_generated_parts_of_the_page_of_formats_are_as_the_code_says():
+    """`make docs` writes them."""
+    place = ROOT / "docs/generate.py"
+    spec = importlib.util.spec_from_file_location("generate", place)
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    formats_page = text_of("docs/formats.md")
+    assert generate.page(formats_page) == formats_page
+    for name in FORMATS:
+        assert f"### {name}\n" in formats_page

@@ -12,9 +12,12 @@ from saereg.errors import ExitCode, SaeregError, did_you_mean
 
 GROUPS: dict[str, dict[str, str]] = {
     "Make": {
+        "init": "Turn a grid of checkpoints into a release.",
+        "convert": "Convert a dictionary to another layout, with proof.",
         "build": "Look at every file of a release and write index.json.",
     },
     "Check": {
+        "detect": "Name the layout of a dictionary and say why.",
         "validate": "Check a release; the exit code says whether it may go out.",
         "rule": "Explain a rule, or list them all.",
         "schema": "Print the JSON Schema of a document.",

@@ -10,9 +10,17 @@ from saereg.errors import UsageError
 from saereg.registry.files.atomic import write_text_atomically
 from saereg.registry.files.blocks import require_torch
 from saereg.registry.files.digest import sha256_of
+from saereg.registry.files.flat import open_safetensors
 from saereg.registry.files.folder import Entry, scan
 from saereg.registry.files.header import Header, read_header
-from saereg.registry.formats.layout import CONFIG_FILE, GOLDEN_FILE, LOG_FILE, SPARSITY_FILE, WEIGHTS_FILES
+from saereg.registry.files.names import (
+    CONFIG_FILE,
+    CONVERSION_FILE,
+    GOLDEN_FILE,
+    LOG_FILE,
+    SPARSITY_FILE,
+    WEIGHTS_FILES,
+)
 from saereg.registry.metrics.claims import judge
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE, checkpoints_beside
 from saereg.registry.semantics import semantics_of
@@ -132,11 +140,12 @@ class _ArtifactBuild:
 
     def _golden(self) -> GoldenFacts | None:
         from saereg.registry.evidence.golden import replay
+        from saereg.registry.evidence.stream import streamed
 
         path = self.folder / GOLDEN_FILE
         if not path.is_file():
             return None
-        replayed = replay(self.cfg, self.weights, self.header, path)
+        replayed = replay(streamed(self.cfg, open_safetensors(self.weights)), path)
         where, golden = path.relative_to(self.root).as_posix(), replayed.golden
         return GoldenFacts(path=where, made_by=golden.made_by, rows=len(golden.x), replayed=(replayed.replay,))
 
@@ -148,16 +157,16 @@ class _ArtifactBuild:
             return None
         if sha256_of(self.checkpoints / source.path) != source.sha256:
             raise UsageError(f"{self.checkpoints / source.path} is not the checkpoint that the manifest names")
-        return compare_with_source(self.weights, self.header, self.checkpoints / source.path, source)
+        return compare_with_source(open_safetensors(self.weights), self.checkpoints / source.path, source)
 
     def _metrics(self) -> tuple[Measurement, ...]:
-        from saereg.registry.loading import load_folder
+        from saereg.registry.loading import load_path
         from saereg.registry.metrics.engine import measure
 
         evaluations = self._evaluations()
         if not evaluations:
             return ()
-        dictionary = load_folder(self.folder, layout=self.claim.format)
+        dictionary = load_path(self.folder, layout=self.claim.format, as_library=True)
         found: list[Measurement] = []
         for name, evaluation in evaluations.items():
             path = self.root / evaluation.path
@@ -208,6 +217,7 @@ def _role(path: str) -> Role:
         GOLDEN_FILE: "golden",
         SPARSITY_FILE: "sparsity",
         LOG_FILE: "log",
+        CONVERSION_FILE: "conversion",
     }
     if name in roles or name in WEIGHTS_FILES.values():
         return roles.get(name, "weights")

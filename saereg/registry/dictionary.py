@@ -9,11 +9,14 @@ from torch import Tensor
 
 from saereg.errors import UsageError
 from saereg.registry.architectures import architecture_of
+from saereg.registry.architectures.cross_layer import skip
 from saereg.registry.architectures.linear import decoder_norm, needs_decoder_norm
 from saereg.registry.architectures.normalization import Undo, normalize, stored_undo
 from saereg.registry.checkpoint import Checkpoint
 from saereg.registry.semantics import semantics_of
+from saereg.schemas.artifact_config import ArtifactConfig
 from saereg.schemas.cfg_crosscoder import CrosscoderConfig
+from saereg.schemas.cfg_native import CrossLayerConfig
 
 
 class Dictionary:
@@ -28,7 +31,8 @@ class Dictionary:
         semantics: every switch of the function.
         weights: name → tensor, in `dtype`, except tensors whose type the architecture fixes.
         device: where the weights are.
-        dtype: type that the weights are used in: `cfg.dtype` unless `to` changed it, as in SAELens.
+        dtype: type that the weights are used in: `cfg.dtype` unless `to` changed it, as in SAELens; where the tensors
+            of a file have several types, the one that holds them all.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -39,14 +43,15 @@ class Dictionary:
         """
         checkpoint.check()
         self._source = checkpoint.source
-        self._set(checkpoint, getattr(torch, checkpoint.cfg.torch_dtype), checkpoint.weights["W_dec"].device)
+        self._set(checkpoint, _widest(checkpoint.cfg), _device(checkpoint))
 
     def _set(self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:
         self.cfg = checkpoint.cfg
         self.dtype, self.device = dtype, device
         self.semantics = semantics_of(self.cfg)
         self._architecture = architecture_of(self.cfg)
-        fixed = {name for name, spec in self.cfg.tensors().items() if spec.dtype is not None}
+        odd = getattr(self.cfg, "dtypes", {})
+        fixed = {name for name, spec in self.cfg.tensors().items() if spec.dtype is not None and name not in odd}
         self.weights: Mapping[str, Tensor] = MappingProxyType(
             {
                 name: tensor.detach().to(device=device, dtype=tensor.dtype if name in fixed else dtype)
@@ -103,8 +108,13 @@ class Dictionary:
             f = f + self._architecture.context(self._tensors, self.cfg, x_in)
         x_hat = undo(self._architecture.decode(self._tensors, self.cfg, f))
         if self.semantics.skip != "none":
-            x_hat = x_hat + rows.to(self.dtype) @ self.weights["W_skip"].T
+            x_hat = x_hat + self._skip(rows.to(self.dtype))
         return x_hat.reshape(x.shape) if self.semantics.reshape == "hook_z" else x_hat
+
+    def _skip(self, x: Tensor) -> Tensor:
+        if isinstance(self.cfg, CrossLayerConfig):
+            return skip(self.weights, self.cfg, x)
+        return x @ self.weights["W_skip"].T
 
     def _undo_without_rows(self) -> Undo:
         rules = self.semantics
@@ -120,8 +130,8 @@ class Dictionary:
     def _rows(self, x: Tensor) -> Tensor:
         """Return x checked, with heads flattened."""
         cfg = self.cfg
-        if isinstance(cfg, CrosscoderConfig):
-            _check_source_rows(x, cfg)
+        if isinstance(cfg, CrosscoderConfig | CrossLayerConfig):
+            _check_rows_of_several(x, cfg)
         elif self.semantics.reshape == "hook_z":
             if x.ndim < 2 or x.shape[-2] * x.shape[-1] != cfg.d_in:
                 expected = f"(..., heads, width) with heads × width = d_in = {cfg.d_in}"
@@ -138,17 +148,20 @@ class Dictionary:
         cfg = self.cfg
         if f.ndim == 0 or f.shape[-1] != cfg.d_sae:
             raise UsageError(f"f has {_width(f)}, the dictionary has d_sae = {cfg.d_sae}")
-        if not isinstance(cfg, CrosscoderConfig) or cfg.gate == "shared":
-            return
-        if f.ndim < 2 or f.shape[-2] != cfg.n_sources:
-            expected = f"(..., n_sources = {cfg.n_sources}, d_sae = {cfg.d_sae})"
-            raise UsageError(f"f has shape {tuple(f.shape)}, one gate per source means {expected}")
+        several = _codes(cfg)
+        if several is not None and (f.ndim < 2 or f.shape[-2] != several[1]):
+            name, count = several
+            expected = f"(..., {name} = {count}, d_sae = {cfg.d_sae})"
+            what = "one code per layer" if name == "n_layers" else "one gate per source"
+            raise UsageError(f"f has shape {tuple(f.shape)}, {what} means {expected}")
 
     def __repr__(self) -> str:
         """Return architecture, widths, type and device in one line."""
         cfg = self.cfg
         if isinstance(cfg, CrosscoderConfig):
             what = f"{cfg.architecture} crosscoder, n_sources={cfg.n_sources}, d_in={cfg.d_in}"
+        elif isinstance(cfg, CrossLayerConfig):
+            what = f"{cfg.architecture} across layers, n_layers={cfg.n_layers}, d_in={cfg.d_in}"
         else:
             d_out = "" if cfg.d_out == cfg.d_in else f", d_out={cfg.d_out}"
             what = f"{cfg.architecture}, d_in={cfg.d_in}{d_out}"
@@ -156,10 +169,34 @@ class Dictionary:
         return f"Dictionary({what}, d_sae={cfg.d_sae}, {dtype}, {self.device})"
 
 
-def _check_source_rows(x: Tensor, cfg: CrosscoderConfig) -> None:
-    if x.ndim < 2 or tuple(x.shape[-2:]) != (cfg.n_sources, cfg.d_in):
-        expected = f"(..., n_sources = {cfg.n_sources}, d_in = {cfg.d_in})"
-        raise UsageError(f"x has shape {tuple(x.shape)}, the crosscoder reads {expected}")
+def _widest(cfg: ArtifactConfig) -> torch.dtype:
+    """Return the type to run in: that of the weights, or one that holds all types of a file with several."""
+    dtype: torch.dtype = getattr(torch, cfg.torch_dtype)
+    for other in getattr(cfg, "dtypes", {}).values():
+        dtype = torch.promote_types(dtype, getattr(torch, other))
+    return dtype
+
+
+def _device(checkpoint: Checkpoint) -> torch.device:
+    """Return where the weights are."""
+    return next(iter(checkpoint.weights.values())).device
+
+
+def _codes(cfg: ArtifactConfig) -> tuple[str, int] | None:
+    """Return (name, length) of the axis that f has beside its latents, if there is one."""
+    if isinstance(cfg, CrossLayerConfig):
+        return "n_layers", cfg.n_layers
+    if isinstance(cfg, CrosscoderConfig) and cfg.gate == "per_source":
+        return "n_sources", cfg.n_sources
+    return None
+
+
+def _check_rows_of_several(x: Tensor, cfg: CrosscoderConfig | CrossLayerConfig) -> None:
+    name, count = ("n_sources", cfg.n_sources) if isinstance(cfg, CrosscoderConfig) else ("n_layers", cfg.n_layers)
+    if x.ndim < 2 or tuple(x.shape[-2:]) != (count, cfg.d_in):
+        expected = f"(..., {name} = {count}, d_in = {cfg.d_in})"
+        kind = "crosscoder" if isinstance(cfg, CrosscoderConfig) else "cross-layer dictionary"
+        raise UsageError(f"x has shape {tuple(x.shape)}, the {kind} reads {expected}")
 
 
 def _width(x: Tensor) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from saereg.errors import NothingToValidateError, UnknownNameError, UsageError, WeightsError
 from saereg.registry import hub
 from saereg.registry.files.digest import sha256_of
-from saereg.registry.formats.layout import CONFIG_FILE
+from saereg.registry.files.names import CONFIG_FILE
 from saereg.registry.query import Selection, fields_of
 from saereg.registry.refs import Reference, parse_reference, require_folder
 from saereg.schemas.artifact_config import ArtifactConfig, read_config
@@ -84,9 +84,9 @@ class ReleaseArtifact:
         artifact = self._local()
         if verify:
             artifact._verify()
-        from saereg.registry.loading import load_folder
+        from saereg.registry.loading import load_path
 
-        return load_folder(artifact.folder, device=device, layout=artifact.claim.format)
+        return load_path(artifact.folder, device=device, layout=artifact.claim.format, as_library=True)
 
     def _local(self) -> "ReleaseArtifact":
         if self.release.repo is None:

@@ -12,6 +12,7 @@ from saereg.schemas.cfg import (
     TranscoderConfig,
 )
 from saereg.schemas.cfg_crosscoder import CrosscoderConfig
+from saereg.schemas.cfg_native import CrossLayerConfig, DictionaryConfig
 from saereg.schemas.semantics import Activation, GateQuantity, Normalization, Semantics, Threshold
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -47,6 +48,8 @@ def semantics_of(cfg: ArtifactConfig) -> Semantics:
     A training configuration is given the meaning that its weights have at inference, e.g. a stored scalar
     threshold for BatchTopK instead of a cut that depends on the batch.
     """
+    if isinstance(cfg, DictionaryConfig | CrossLayerConfig):
+        return cfg.semantics
     if isinstance(cfg, CrosscoderConfig):
         return _of_crosscoder(cfg)
     return _of_saelens(cfg)
@@ -62,6 +65,7 @@ def _of_saelens(cfg: SaelensConfig) -> Semantics:
         pre_encoder_subtraction="b_dec" if cfg.apply_b_dec_to_input else "none",
         activation=activation,
         gate_quantity="gate_pre_activation" if activation == "gated" else gate,
+        rectified=activation != "abstopk",
         threshold=threshold,
         threshold_units="none" if threshold == "none" else "gate_quantity",
         k=_k(cfg),
@@ -77,6 +81,8 @@ def _of_saelens(cfg: SaelensConfig) -> Semantics:
 def _of_crosscoder(cfg: CrosscoderConfig) -> Semantics:
     activation = ACTIVATIONS[cfg.architecture]
     threshold = THRESHOLDS.get(activation, "none")
+    if threshold == "scalar" and cfg.gate == "per_source":
+        threshold = "per_source"
     gate: GateQuantity = "pre_activation" if cfg.code_norm == "none" else "pre_times_code_norm"
     preprocess = cfg.statistics.preprocess
     return Semantics(

@@ -1,4 +1,4 @@
-"""The union of every cfg.json that saereg reads: SAELens inference, SAELens training, crosscoder."""
+"""The union of every cfg.json that saereg reads: SAELens inference, SAELens training, saereg's own."""
 
 from pathlib import Path
 from typing import Annotated, Any, Union
@@ -9,20 +9,28 @@ from saereg.errors import DocumentError
 from saereg.schemas import jsontext
 from saereg.schemas.cfg import INFERENCE, SaelensConfig
 from saereg.schemas.cfg_crosscoder import CrosscoderConfig
+from saereg.schemas.cfg_native import CrossLayerConfig, DictionaryConfig
 from saereg.schemas.cfg_training import TRAINING
 from saereg.schemas.document import Problem, check_text
 from saereg.schemas.semantics import Assumption
 
-ArtifactConfig = SaelensConfig | CrosscoderConfig
-"""Any configuration: a SaelensConfig of some architecture, or a CrosscoderConfig."""
+ArtifactConfig = SaelensConfig | DictionaryConfig | CrosscoderConfig | CrossLayerConfig
+"""Any configuration: a SaelensConfig of some architecture, or one of saereg's own."""
+
+TOLD = "saereg_assumptions"
+"""Key of SAELens' `metadata` under which a converter keeps assumptions."""
+
+OWN = {"sae": "native", "transcoder": "native", "crosscoder": "crosscoder", "cross_layer": "cross_layer"}
+"""`kind` in a cfg.json of our own → member of the union."""
 
 
 def _tag(value: Any) -> str | None:  # noqa: ANN401
     """Return which member a raw cfg.json is; a training checkpoint always has `decoder_init_norm`."""
     if not isinstance(value, dict):
         return None
-    if value.get("kind") == "crosscoder":
-        return "crosscoder"
+    kind = value.get("kind")
+    if kind is not None:
+        return OWN.get(kind) if isinstance(kind, str) else None
     architecture = value.get("architecture")
     if not isinstance(architecture, str):
         return "standard" if architecture is None else str(architecture)
@@ -33,7 +41,9 @@ def _tag(value: Any) -> str | None:  # noqa: ANN401
 _MEMBERS = (
     [Annotated[cls, Tag(name)] for name, cls in INFERENCE.items()]
     + [Annotated[cls, Tag(f"training:{name}")] for name, cls in TRAINING.items()]
+    + [Annotated[DictionaryConfig, Tag("native")]]
     + [Annotated[CrosscoderConfig, Tag("crosscoder")]]
+    + [Annotated[CrossLayerConfig, Tag("cross_layer")]]
 )
 
 _CONFIG: Any = Annotated[
@@ -89,11 +99,23 @@ def is_training(config: ArtifactConfig) -> bool:
 
 def assumptions(config: ArtifactConfig) -> tuple[Assumption, ...]:
     """Return the switches that the file left out, with the default that every reader then takes."""
-    if isinstance(config, CrosscoderConfig):
-        left_out = [name for name in ("bias_reduction", "gate", "code_norm") if name not in config.model_fields_set]
-    else:
-        left_out = [name for name in config.SWITCHES if name not in config.model_fields_set]
-    return tuple(
-        Assumption(field=name, value=str(getattr(config, name)), because="absent from cfg.json; the layout's default")
-        for name in left_out
-    )
+    if not isinstance(config, SaelensConfig):
+        switches = ("bias_reduction", "gate", "code_norm") if isinstance(config, CrosscoderConfig) else ()
+        left_out = [name for name in switches if name not in config.model_fields_set]
+        return (*config.assumptions, *_defaults(config, left_out))
+    left_out = [name for name in config.SWITCHES if name not in config.model_fields_set]
+    return (*_told(config), *_defaults(config, left_out))
+
+
+def _told(config: SaelensConfig) -> tuple[Assumption, ...]:
+    """Return what a converter kept in the metadata: SAELens' dialect has no other place for it."""
+    notes = (config.metadata.model_extra or {}).get(TOLD)
+    known = [note for note in notes if isinstance(note, dict)] if isinstance(notes, list) else []
+    fields = set(Assumption.model_fields)
+    fitting = [note for note in known if set(note) == fields and all(isinstance(v, str) for v in note.values())]
+    return tuple(Assumption(**note) for note in fitting)
+
+
+def _defaults(config: ArtifactConfig, names: list[str]) -> tuple[Assumption, ...]:
+    because = "absent from cfg.json; the layout's default"
+    return tuple(Assumption(field=name, value=str(getattr(config, name)), because=because) for name in names)

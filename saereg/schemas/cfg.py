@@ -4,9 +4,10 @@ Inference classes are what a release ships; training classes are what SAELens' t
 (`saereg.schemas.cfg_training`). Shapes use D = d_in, F = d_sae, O = d_out. Source: SAELens 6.54, `saes/*.py`.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from saereg.schemas.document import Document, Record, canonical
 
@@ -90,6 +91,17 @@ class SaelensMetadata(BaseModel):
     """Architecture during training."""
     training_architecture_details: dict[str, Any] | None = None
     """Training settings that the inference architecture does not have."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> "SaelensMetadata":
+        """Return metadata of values that somebody else wrote; one that does not fit its field is kept as `source_…`."""
+        known = {key: value for key, value in values.items() if value is not None}
+        try:
+            return cls.model_validate(known)
+        except ValidationError as error:
+            odd = {str(problem["loc"][0]) for problem in error.errors()}
+            renamed = {f"source_{key}" if key in odd else key: value for key, value in known.items()}
+            return cls.model_validate(renamed)
 
 
 class SaelensConfig(Document):

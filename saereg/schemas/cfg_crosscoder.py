@@ -7,10 +7,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from saereg.schemas.cfg import TensorSpec
-from saereg.schemas.document import Document, Record
+from saereg.schemas.cfg import SaelensMetadata, TensorSpec
+from saereg.schemas.document import Document, Record, canonical
 from saereg.schemas.manifest import Sources
 from saereg.schemas.metrics import DType
+from saereg.schemas.semantics import Assumption
 
 Axis = Literal["source", "d_in", "d_sae"]
 
@@ -45,6 +46,8 @@ class InputStatistics(Record):
     """Which of the two is applied."""
     inverted_on_output: bool = True
     """Whether the reconstruction is mapped back to raw units."""
+    scale_per: Literal["source", "element"] = "source"
+    """Whether `input_scale` is one number per source, or one for every element of every source."""
 
 
 class CrosscoderConfig(Document):
@@ -72,13 +75,22 @@ class CrosscoderConfig(Document):
     """`shared`: b_enc is (F,). `sum_over_sources`: b_enc is (K, F) and summed."""
     gate: Literal["shared", "per_source"] = "shared"
     """Whether all sources share one active set, or each has its own cut."""
-    code_norm: Literal["none", "sum_of_norms", "joint_norm", "per_source_norm"] = "none"
+    code_norm: Literal["none", "sum_of_norms", "joint_norm", "mixed", "per_source_norm"] = "none"
     """What the pre-activation is multiplied by before it is ranked or compared: nothing, Σ_k ‖W_dec[j, k]‖,
-    ‖W_dec[j]‖ over all sources jointly, or each source's own norm (which needs gate `per_source`)."""
+    ‖W_dec[j]‖ over all sources jointly, a weighted sum of the two, or each source's own norm (which needs gate
+    `per_source`)."""
+    code_norm_weights: tuple[float, float] | None = None
+    """Weights of the joint norm and of the sum of norms, for code norm `mixed`."""
     k: float | None = Field(default=None, gt=0)
     """Active latents per row, for TopK; average, for BatchTopK."""
     statistics: InputStatistics = InputStatistics(preprocess="none")
-    """Input statistics; their numbers are the tensors `input_mean` (K, D) and `input_scale` (K,)."""
+    """Input statistics; their numbers are the tensors `input_mean` (K, D) and `input_scale`, (K,) or (K, D)."""
+    dtypes: dict[str, DType] = Field(default_factory=dict)
+    """Tensor → its type, for tensors that are stored in another than the rest."""
+    metadata: SaelensMetadata = Field(default_factory=SaelensMetadata)
+    """Where the crosscoder belongs and how it was trained, as far as its source says."""
+    assumptions: tuple[Assumption, ...] = ()
+    """What the source does not say and a reader took for granted, or was told."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -88,10 +100,16 @@ class CrosscoderConfig(Document):
             raise ValueError("architecture 'topk' needs a whole number `k`")
         if (self.code_norm == "per_source_norm") != (self.gate == "per_source"):
             raise ValueError("gate 'per_source' and code_norm 'per_source_norm' go together")
-        if self.gate == "per_source" and self.architecture != "jumprelu":
-            raise ValueError("gate 'per_source' is defined for architecture 'jumprelu'")
+        if self.gate == "per_source" and self.architecture not in ("jumprelu", "batchtopk", "topk"):
+            raise ValueError("gate 'per_source' is defined for architectures 'jumprelu', 'batchtopk' and 'topk'")
+        if (self.code_norm == "mixed") != (self.code_norm_weights is not None):
+            raise ValueError("code_norm 'mixed' and `code_norm_weights` go together")
+        if self.k is not None and self.k > self.d_sae:
+            raise ValueError(f"k = {self.k:g} exceeds d_sae = {self.d_sae}")
         if self.axes != CANONICAL_AXES:
             raise ValueError("`axes` must be in canonical order; convert the file first")
+        if unknown := set(self.dtypes) - set(self.tensors()):
+            raise ValueError(f"`dtypes` names {', '.join(sorted(unknown))}, which this crosscoder has not")
         return self
 
     @property
@@ -120,9 +138,19 @@ class CrosscoderConfig(Document):
         if self.architecture == "jumprelu":
             tensors["threshold"] = TensorSpec(shape=(f,))
         if self.architecture == "batchtopk":
-            tensors["threshold"] = TensorSpec(shape=())
+            tensors["threshold"] = TensorSpec(shape=(n,) if self.gate == "per_source" else ())
         if self.statistics.preprocess in ("center", "center_scale"):
             tensors["input_mean"] = TensorSpec(shape=(n, d), dtype="float32")
         if self.statistics.preprocess in ("scale", "center_scale"):
-            tensors["input_scale"] = TensorSpec(shape=(n,), dtype="float32")
-        return tensors
+            shape = (n,) if self.statistics.scale_per == "source" else (n, d)
+            tensors["input_scale"] = TensorSpec(shape=shape, dtype="float32")
+        return {
+            name: spec.model_copy(update={"dtype": self.dtypes[name]}) if name in self.dtypes else spec
+            for name, spec in tensors.items()
+        }
+
+    def text(self) -> str:
+        """Return canonical text with every switch spelt out."""
+        value = self.model_dump(mode="json", exclude_none=True)
+        value["metadata"] = self.metadata.model_dump(mode="json", exclude_none=True)
+        return canonical(value)

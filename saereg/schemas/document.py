@@ -50,6 +50,20 @@ class Document(Record):
         return value
 
     @classmethod
+    def made(cls, source: object, **fields: object) -> Self:
+        """Make a document from values that a reader found.
+
+        Raises:
+            DocumentError: with the pointer and sentence of the first problem.
+        """
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            message = _lower(str(first["msg"]).removeprefix("Value error, "))
+            raise DocumentError(source, "".join(f"/{part}" for part in first["loc"]), message) from None
+
+    @classmethod
     def read(cls, path: Path) -> Self:
         """Read one document from a file.
 

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from saereg.errors import UnknownNameError
 from saereg.schemas.artifact_config import CONFIG
 from saereg.schemas.collection import Collection
+from saereg.schemas.conversion import Conversion
 from saereg.schemas.index import Index
 from saereg.schemas.manifest import Manifest
 from saereg.schemas.plan import Plan, Receipt
@@ -27,6 +28,7 @@ DOCUMENTS: dict[str, TypeAdapter[Any]] = {
     "receipt": TypeAdapter(Receipt),
     "collection": TypeAdapter(Collection),
     "train": TypeAdapter(TrainConfig),
+    "conversion": TypeAdapter(Conversion),
 }
 """Every document with a schema; the major version is part of the file name."""
 

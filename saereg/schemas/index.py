@@ -9,7 +9,7 @@ from saereg.schemas.metrics import DType, Measurement, Verdict
 from saereg.schemas.names import ArtifactId, ReleasePath
 from saereg.schemas.semantics import Assumption, DecoderNorm, Semantics
 
-Role = Literal["weights", "config", "golden", "evaluation", "card", "log", "sparsity", "other"]
+Role = Literal["weights", "config", "golden", "evaluation", "card", "log", "sparsity", "conversion", "other"]
 """What a file is for."""
 
 

@@ -5,8 +5,9 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, field_validator, model_validator
 
 from saereg.schemas.document import SCHEMA_VERSION, Document, Record, SchemaVersion, Sha256
-from saereg.schemas.metrics import Claim, DType
+from saereg.schemas.metrics import Claim
 from saereg.schemas.names import ArtifactId, Key, ReleasePath, Revision
+from saereg.schemas.recipe import SourceTensor
 from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy
 
 Architecture = Literal[
@@ -23,10 +24,22 @@ Architecture = Literal[
     "skip_transcoder",
     "jumprelu_transcoder",
     "jumprelu_skip_transcoder",
+    "groupmax",
+    "topk_transcoder",
+    "topk_skip_transcoder",
+    "abstopk_transcoder",
+    "abstopk_skip_transcoder",
+    "groupmax_transcoder",
+    "groupmax_skip_transcoder",
+    "batchtopk_transcoder",
+    "batchtopk_skip_transcoder",
+    "gated_transcoder",
+    "gated_skip_transcoder",
 ]
-"""SAELens' own strings; a crosscoder uses those of its activation."""
+"""SAELens' own strings, and in the same manner those of what SAELens has not; a crosscoder uses those of its
+activation."""
 
-TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder")
+TRANSCODERS = tuple(name for name in get_args(Architecture) if name.endswith("transcoder"))
 CROSSCODERS = ("standard", "topk", "batchtopk", "jumprelu", "gated")
 
 
@@ -94,27 +107,6 @@ class Sparsity(Record):
     """L0 that training steered to."""
 
 
-_FLOATS = "|".join(get_args(DType))
-
-DTypeChange = Annotated[str, Field(pattern=rf"^({_FLOATS})->({_FLOATS})$")]
-"""A change of type made on purpose, `from->to`."""
-
-
-class SourceTensor(Record):
-    """Where one exported tensor comes from."""
-
-    key: str
-    """Tensor in the source checkpoint."""
-    operation: Literal[
-        "identity", "transpose", "copy_of_tied", "exp", "broadcast", "times_decoder_norm", "unit_decoder_norm"
-    ] = "identity"
-    """What was done to it. Only `identity`, `transpose` and `copy_of_tied` are pure data movement."""
-    scale: float | None = Field(default=None, gt=0)
-    """Factor applied before the operation, for a folded input scale."""
-    dtype_change: DTypeChange | None = None
-    """`from->to`, when the type was changed on purpose."""
-
-
 class SourceCheckpoint(Record):
     """The training checkpoint that an artifact was exported from."""
 
@@ -122,8 +114,6 @@ class SourceCheckpoint(Record):
     """File name, relative to the folder of checkpoints (which is not part of the release)."""
     sha256: Sha256
     """Digest of that file."""
-    key: str | None = None
-    """Key of the state dict in a nested checkpoint."""
     tensors: dict[str, SourceTensor] = Field(default_factory=dict)
     """Exported tensor → where it comes from."""
 
@@ -185,7 +175,7 @@ class SaeArtifact(_Artifact):
 
     kind: Literal["sae"]
     """Kind of dictionary."""
-    format: Literal["saelens"] = "saelens"
+    format: Literal["saelens", "saereg"] = "saelens"
     """Layout of its files."""
     site: Key
     """Site it reads and reconstructs."""
@@ -203,7 +193,7 @@ class TranscoderArtifact(_Artifact):
 
     kind: Literal["transcoder"]
     """Kind of dictionary."""
-    format: Literal["saelens"] = "saelens"
+    format: Literal["saelens", "saereg"] = "saelens"
     """Layout of its files."""
     site: Key
     """Site it reads."""
@@ -259,7 +249,7 @@ class CrosscoderArtifact(_Artifact):
 
     kind: Literal["crosscoder"]
     """Kind of dictionary."""
-    format: Literal["saereg-crosscoder"] = "saereg-crosscoder"
+    format: Literal["saereg"] = "saereg"
     """Layout of its files."""
     sources: Sources
     """Layers, models or training snapshots."""

@@ -19,11 +19,13 @@ Preprocessing = Literal[
 ]
 """A map of the input; the formulas stand in `docs/semantics.md`."""
 
-Activation = Literal["relu", "topk", "abstopk", "batchtopk", "jumprelu", "gated", "matching_pursuit", "temporal"]
+Activation = Literal[
+    "relu", "topk", "abstopk", "groupmax", "batchtopk", "jumprelu", "gated", "matching_pursuit", "temporal"
+]
 """A nonlinearity, by the name that decides its formula."""
 
-Threshold = Literal["none", "per_latent", "scalar"]
-"""Shape of a stored threshold."""
+Threshold = Literal["none", "per_latent", "scalar", "per_source"]
+"""Shape of a stored threshold: (d_sae,), (), or (n_sources,) of a crosscoder with a gate per source."""
 
 GateQuantity = Literal["pre_activation", "pre_times_decoder_norm", "pre_times_code_norm", "gate_pre_activation"]
 """What is ranked or compared."""
@@ -62,6 +64,8 @@ class Semantics(Record):
     """The nonlinearity."""
     gate_quantity: GateQuantity
     """The quantity that is ranked or compared to decide which latents are active."""
+    rectified: bool = True
+    """Whether a latent that is kept with a negative value becomes 0."""
     threshold: Threshold = "none"
     """Shape of the JumpReLU threshold."""
     threshold_units: Literal["none", "gate_quantity"] = "none"

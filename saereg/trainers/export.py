@@ -2,19 +2,27 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from saereg.errors import UsageError
-from saereg.registry.checkpoint import Checkpoint
-from saereg.registry.evidence.operations import export_tensors
-from saereg.registry.files.blocks import read_tensor
+from saereg.registry.conversion.write import write_layout
 from saereg.registry.files.digest import sha256_of
-from saereg.registry.files.header import read_header
+from saereg.registry.files.flat import open_safetensors
+from saereg.registry.files.names import WEIGHTS_FILES
 from saereg.registry.formats import FORMATS
-from saereg.registry.formats.layout import WEIGHTS_FILES
+from saereg.registry.readings.reading import Reading
 from saereg.schemas.artifact_config import parse_config
 from saereg.schemas.cfg import SaelensConfig
-from saereg.schemas.manifest import SourceCheckpoint, SourceTensor
+from saereg.schemas.manifest import SourceCheckpoint
+from saereg.schemas.metrics import DType
+from saereg.schemas.recipe import (
+    SourceTensor,
+    Step,
+    cast_to,
+    divided_by_decoder_norm,
+    moved,
+    times_decoder_norm,
+)
 from saereg.trainers.fit import Fitted
 from saereg.trainers.shards import write_rows
 
@@ -40,21 +48,17 @@ def export_plan(sae: Any, dtype: str) -> dict[str, SourceTensor]:  # noqa: ANN40
         sae: SAELens' training SAE.
         dtype: type of the exported weights.
     """
-    plan = {name: SourceTensor(key=name) for name in sae.state_dict() if name != "topk_threshold"}
+    to: DType = next(name for name in get_args(DType) if name == dtype)
+    plan = {name: moved(name) for name in sae.state_dict() if name != "topk_threshold"}
     if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
-        plan["W_enc"] = SourceTensor(key="W_enc", operation="times_decoder_norm")
-        plan["b_enc"] = SourceTensor(key="b_enc", operation="times_decoder_norm")
-        plan["W_dec"] = SourceTensor(key="W_dec", operation="unit_decoder_norm")
+        plan["W_enc"] = moved("W_enc", times_decoder_norm(axis=1))
+        plan["b_enc"] = moved("b_enc", times_decoder_norm(axis=0))
+        plan["W_dec"] = moved("W_dec", divided_by_decoder_norm(axis=0))
     if "topk_threshold" in sae.state_dict():
-        change = _change("float64", dtype)
-        plan["threshold"] = SourceTensor(key="topk_threshold", operation="broadcast", dtype_change=change)
-    elif "threshold" in plan:  # SAELens keeps it in float32 whatever the type of the rest
-        plan["threshold"] = SourceTensor(key="threshold", dtype_change=_change("float32", dtype))
+        plan["threshold"] = moved("topk_threshold", Step(do="broadcast", shape=(sae.cfg.d_sae,)), cast_to(to))
+    elif "threshold" in plan and dtype != "float32":  # SAELens keeps it in float32 whatever the type of the rest
+        plan["threshold"] = moved("threshold", cast_to(to))
     return plan
-
-
-def _change(before: str, after: str) -> str | None:
-    return None if before == after else f"{before}->{after}"
 
 
 def inference_config(fitted: Fitted) -> SaelensConfig:
@@ -92,17 +96,12 @@ def export(fitted: Fitted, checkpoint: Path, *, checkpoints: Path, folder: Path)
     """
     config = inference_config(fitted)
     plan = export_plan(fitted.sae, config.torch_dtype)
-    source = _read(checkpoint)
-    shapes = {name: spec.shape for name, spec in config.tensors().items()}
-    weights = export_tensors(plan, source, shapes)
-    FORMATS["saelens"].write(Checkpoint(config, weights, str(folder)), folder)
+    reading = Reading(config, plan, {"": open_safetensors(checkpoint)}).checked()
+    layout = FORMATS["saelens"].layout
+    assert layout is not None  # noqa: S101  # SAELens' layout is written
+    write_layout(reading, layout(config), folder)
     relative = checkpoint.relative_to(checkpoints).as_posix()
     return SourceCheckpoint(path=relative, sha256=sha256_of(checkpoint), tensors=plan)
-
-
-def _read(path: Path) -> "dict[str, Tensor]":
-    header = read_header(path)
-    return {name: read_tensor(path, header, name) for name in header.tensors}
 
 
 def write_evaluation(path: Path, rows: "Tensor") -> None:

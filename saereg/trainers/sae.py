@@ -9,7 +9,7 @@ from saereg.registry.draft import References, add_to_manifest, check_references
 from saereg.registry.evidence.golden_file import write_golden
 from saereg.registry.files.atomic import write_bytes_atomically
 from saereg.registry.files.digest import sha256_of
-from saereg.registry.formats.layout import GOLDEN_FILE, LOG_FILE
+from saereg.registry.files.names import GOLDEN_FILE, LOG_FILE
 from saereg.schemas.collection import Collection
 from saereg.schemas.manifest import Evaluation, ReleaseInfo, SaeArtifact, SourceCheckpoint, Sparsity, TrainingFacts
 from saereg.schemas.training import TrainConfig

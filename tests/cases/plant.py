@@ -20,9 +20,10 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 from saereg.registry.build import build  # noqa: E402
+from saereg.registry.conversion.convert import Order, convert  # noqa: E402
 from saereg.registry.evidence.golden_file import write_golden  # noqa: E402
 from saereg.registry.files.digest import sha256_of, sha256_text  # noqa: E402
-from saereg.registry.loading import load_folder  # noqa: E402
+from saereg.registry.loading import load_path  # noqa: E402
 from saereg.registry.validators.runner import validate  # noqa: E402
 from tests.releases import golden_of, tiny_release  # noqa: E402
 
@@ -101,7 +102,7 @@ def tensors(
         save_file(weights, path)
         if golden:
             rows = load_file(root / artifact / "golden.safetensors")["x"]
-            write_golden(root / artifact / "golden.safetensors", golden_of(load_folder(root / artifact), rows))
+            write_golden(root / artifact / "golden.safetensors", golden_of(load_path(root / artifact), rows))
             build(root)
         else:
             reindex(root)
@@ -177,6 +178,15 @@ def _altered_source(root: Path) -> None:
 def _other_source(root: Path) -> None:
     path = root.parent / "checkpoints" / TOPK / "source.safetensors"
     save_file(load_file(path) | {"extra": torch.zeros(1)}, path)
+
+
+def _other_conversion(root: Path) -> None:
+    """A record of a conversion that is right but for the digest of what was written."""
+    with tempfile.TemporaryDirectory() as place:
+        record = convert(Order(root / JUMP, Path(place) / "converted", "saelens"))
+    other = record.written[0].model_copy(update={"sha256": "0" * 64})
+    (root / JUMP / "conversion.json").write_text(record.model_copy(update={"written": (other,)}).text())
+    build(root)
 
 
 def _training_config(cfg: dict) -> None:
@@ -315,6 +325,7 @@ CASES: dict[str, Case] = {
     "weights_not_of_checkpoint": Case("SR422", _altered_source, "weights", checkpoints=True),
     "golden_missing": Case("SR423", lambda root: ((root / JUMP / "golden.safetensors").unlink(), build(root))),
     "other_checkpoint": Case("SR424", _other_source, "weights", checkpoints=True),
+    "conversion_of_other_weights": Case("SR426", _other_conversion, "weights"),
     "evaluation_of_other_size": Case("SR425", manifest(lambda m: m["evaluations"]["held-out-mlp"].update(rows=13))),
 }
 """Name of the folder → what is planted, and the one code that must be found."""

@@ -126,7 +126,7 @@ TYPOS = [
     (["ls", "release", "--where", "l0"], "'l0' is no condition; write field, one of <= >= != < > =, and a value"),
     (["ls", "release", "--where", "kind < 3"], "kind is a str, it cannot be compared so"),
     (["show", "release:layer_1/topkk"], "unknown artifact 'layer_1/topkk'; did you mean 'layer_1/topk'?"),
-    (["rule", "sr42"], "unknown rule 'SR42'; did you mean 'SR425'?"),
+    (["rule", "sr42"], "unknown rule 'SR42'; did you mean 'SR426'?"),
     (["schema", "manifst"], "unknown document 'manifst'; did you mean 'manifest'?"),
     (["publish", "release", "dri:out"], "unknown target 'dri:'; did you mean 'dir:'?"),
     (["publish", "release", "out"], "'out' is no target; write dir:out"),

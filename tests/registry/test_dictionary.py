@@ -8,72 +8,149 @@ from saereg.registry.checkpoint import Checkpoint
 from saereg.registry.dictionary import Dictionary
 from saereg.schemas.artifact_config import parse_config
 from tests.registry import factories
+from tests.registry.einsum import forward
 from tests.registry.factories import (
+    CROSS_LAYERS,
     CROSSCODERS,
     D_IN,
     D_OUT,
     D_SAE,
     EVERY_CONFIG,
+    NATIVE,
     PREPROCESS,
     ROWS,
     SOURCES,
     checkpoint,
     config,
+    cross_layer_config,
     crosscoder_config,
+    native_config,
     relative,
     rows,
     rows_for,
 )
 
-
-def reference_crosscoder(cfg, weights, x):
-    """Return (f, x_hat) straight from the definition, one source after the other, in float64."""
-    w = {name: tensor.double() for name, tensor in weights.items()}
-    mean = w.get("input_mean", torch.zeros(SOURCES, D_IN).double())
-    scale = w.get("input_scale", torch.ones(SOURCES).double())[:, None]
-    x_in = (x.double() - mean) * scale
-    product = torch.einsum("bkd,kdf->bf", x_in, w["W_enc"])
-    norms = torch.stack([w["W_dec"][:, k].norm(dim=1) for k in range(SOURCES)])
-    code_norm = {
-        "none": torch.ones(D_SAE).double(),
-        "sum_of_norms": norms.sum(0),
-        "joint_norm": norms.pow(2).sum(0).sqrt(),
-        "per_source_norm": norms,
-    }[cfg.code_norm]
-    if cfg.architecture == "gated":
-        magnitude = (product * w["r_mag"].exp() + w["b_mag"]).clamp(min=0)
-        f = torch.where(product + w["b_gate"] > 0, magnitude, 0)
-    else:
-        pre = product + (w["b_enc"].sum(0) if cfg.bias_reduction == "sum_over_sources" else w["b_enc"])
-        pre = pre[:, None] if cfg.gate == "per_source" else pre
-        gate = pre * code_norm
-        if cfg.architecture == "standard":
-            active = gate > 0
-        elif cfg.architecture == "topk":
-            active = gate >= gate.sort(dim=-1, descending=True).values[:, [int(cfg.k) - 1]]
-        else:
-            active = gate > w["threshold"]
-        f = torch.where(active, pre.clamp(min=0), 0)
-    spread = f if cfg.gate == "per_source" else f[:, None].expand(-1, SOURCES, -1)
-    x_hat = torch.einsum("bkf,fkd->bkd", spread, w["W_dec"]) + w["b_dec"]
-    return f, x_hat / scale + mean if cfg.statistics.inverted_on_output else x_hat
+OWN = (
+    {
+        f"{name} {preprocess}": lambda name=name, preprocess=preprocess: crosscoder_config(name, preprocess)
+        for name in CROSSCODERS
+        for preprocess in PREPROCESS
+    }
+    | {
+        f"{name} {kind} {preprocess}": lambda given=(name, kind, preprocess): native_config(*given)
+        for name in NATIVE
+        for kind in ("sae", "transcoder")
+        for preprocess in (*PREPROCESS, "layer_norm", "constant_norm_rescale")
+    }
+    | {
+        f"{name} across {writes}{' with skip' if skip else ''}": (
+            lambda name=name, writes=writes, skip=skip: cross_layer_config(name, writes, skip=skip)
+        )
+        for name in CROSS_LAYERS
+        for writes in ("same_and_later", "all")
+        for skip in (False, True)
+    }
+)
 
 
-@pytest.mark.parametrize("preprocess", PREPROCESS)
-@pytest.mark.parametrize("name", CROSSCODERS)
-def test_a_crosscoder_computes_its_definition(name, preprocess):
-    """Every activation, gate, code norm, bias reduction and input statistic agrees with plain sums."""
-    cfg = crosscoder_config(name, preprocess)
-    source = checkpoint(cfg)
-    x = rows(ROWS, SOURCES, D_IN)
-    f, x_hat = reference_crosscoder(cfg, source.weights, x)
+@pytest.mark.parametrize("what", OWN)
+def test_a_dictionary_in_our_own_dialect_computes_its_definition(what):
+    """Every activation, gate, code norm, bias, statistic, skip and way of writing agrees with plain sums."""
+    source = checkpoint(OWN[what]())
+    x = rows_for(source.cfg)
+    x = x if source.cfg.kind in ("crosscoder", "cross_layer") else x.flatten(0, 1)
+    f, x_hat = forward(source.cfg, source.weights, x)
 
-    dictionary = Dictionary(source)
+    dictionary = Dictionary(source).to(dtype=torch.float64)
 
     assert 0 < (f != 0).double().mean() < 1
     assert torch.equal(dictionary.encode(x) != 0, f != 0)
-    assert relative(dictionary.encode(x), f) < 1e-6
-    assert relative(dictionary(x), x_hat) < 1e-6
+    assert relative(dictionary.encode(x), f) < 1e-7
+    assert relative(dictionary(x), x_hat) < 1e-7
+    assert relative(Dictionary(source)(x), x_hat) < 1e-5
+
+
+def test_a_statistic_may_be_there_for_every_element():
+    """And not for each source alone."""
+    cfg = crosscoder_config("topk", statistics={"preprocess": "center_scale", "scale_per": "element"})
+    source = checkpoint(cfg)
+    x = rows_for(cfg)
+
+    assert source.weights["input_scale"].shape == (SOURCES, D_IN)
+    assert relative(Dictionary(source)(x), forward(cfg, source.weights, x)[1]) < 1e-6
+
+
+def test_one_latent_of_each_group_is_kept():
+    """Groups are neighbours, and a group whose largest is negative keeps none after the ReLU."""
+    cfg = native_config("groupmax")
+    weights = dict(checkpoint(cfg).weights)
+    pre = torch.arange(1.0, 1 + D_SAE)
+    pre[:4] = torch.tensor([-3.0, -1.0, -2.0, -4.0])
+    weights |= {"W_enc": torch.zeros(D_IN, D_SAE), "b_enc": pre}
+
+    f = Dictionary(Checkpoint(cfg, weights)).encode(torch.zeros(1, D_IN))
+    signed = Dictionary(Checkpoint(native_config("groupmax_negative"), weights)).encode(torch.zeros(1, D_IN))
+
+    assert f.nonzero()[:, 1].tolist() == [7, 11, 15, 19]
+    assert signed.nonzero()[:, 1].tolist() == [1, 7, 11, 15, 19]
+    assert signed[0, 1] == -1
+
+
+@pytest.mark.parametrize("name", ["topk_negative", "jumprelu_negative"])
+def test_what_is_not_rectified_stays_negative(name):
+    """A latent that was kept is kept with its sign; rectified, it would be silent."""
+    cfg = native_config(name)
+    weights = dict(checkpoint(cfg).weights)
+    weights |= {"W_enc": torch.zeros(D_IN, D_SAE), "b_enc": -torch.arange(1.0, 1 + D_SAE)}
+    if "threshold" in weights:
+        weights["threshold"] = torch.full((D_SAE,), -4.5)
+
+    f = Dictionary(Checkpoint(cfg, weights)).encode(torch.zeros(1, D_IN))
+    rectified = cfg.model_copy(update={"semantics": cfg.semantics.model_copy(update={"rectified": True})})
+
+    assert f[0, :5].tolist() == [-1.0, -2.0, -3.0, -4.0, 0.0]
+    assert not Dictionary(Checkpoint(rectified, weights)).encode(torch.zeros(1, D_IN)).any()
+
+
+@pytest.mark.parametrize("name", ["topk_per_source", "batchtopk_per_source"])
+def test_every_source_ranks_and_cuts_by_itself(name):
+    """TopK keeps k at each source; a scalar threshold may differ from source to source."""
+    cfg = crosscoder_config(name)
+    weights = dict(checkpoint(cfg).weights)
+    if "threshold" in weights:
+        weights["threshold"] = torch.tensor([0.1, 3.0, torch.inf])
+
+    f = Dictionary(Checkpoint(cfg, weights)).encode(rows(ROWS, SOURCES, D_IN))
+
+    counts = (f != 0).sum(dim=-1).double().mean(dim=0)
+    if name == "topk_per_source":
+        assert (f != 0).sum(dim=-1).max() == cfg.k
+    else:
+        assert counts[0] > counts[1] > counts[2] == 0
+
+
+def test_a_mixed_norm_is_a_weighted_sum_of_the_joint_norm_and_the_sum_of_norms():
+    """At the ends it is one of the two."""
+    source, x = checkpoint(crosscoder_config("jumprelu_joint_norm")), rows(ROWS, SOURCES, D_IN)
+    for name, weights in {"joint_norm": [1.0, 0.0], "sum_of_norms": [0.0, 1.0]}.items():
+        plain = crosscoder_config("jumprelu_joint_norm", code_norm=name)
+        mixed = crosscoder_config("jumprelu_mixed_norm", code_norm_weights=weights)
+        found, expected = (Dictionary(Checkpoint(cfg, source.weights)).encode(x) for cfg in (mixed, plain))
+        assert torch.equal(found, expected)
+
+
+def test_a_code_is_decoded_at_its_own_layer_and_behind_it():
+    """Earlier layers see nothing of later ones, unless every layer decodes every code."""
+    x = rows(ROWS, SOURCES, D_IN)
+    changed = x.clone()
+    changed[:, 1] += 1
+    differs = {}
+    for writes in ("same_and_later", "all"):
+        dictionary = Dictionary(checkpoint(cross_layer_config("relu", writes)))
+        differs[writes] = (dictionary(changed) - dictionary(x)).flatten(2).abs().amax(dim=(0, 2)) > 1e-3
+
+    assert differs["same_and_later"].tolist() == [False, True, True]
+    assert differs["all"].tolist() == [True, True, True]
 
 
 @pytest.mark.parametrize("name", ["standard", "standard_summed_bias", "topk", "jumprelu_joint_norm", "gated"])
@@ -113,7 +190,7 @@ def test_statistics_may_stay_on_the_input():
     source = checkpoint(cfg)
     x = rows(ROWS, SOURCES, D_IN)
 
-    assert relative(Dictionary(source)(x), reference_crosscoder(cfg, source.weights, x)[1]) < 1e-6
+    assert relative(Dictionary(source)(x), forward(cfg, source.weights, x)[1]) < 1e-6
 
 
 def test_rows_are_centred_before_they_are_rounded():
@@ -172,9 +249,10 @@ def test_gradients_reach_the_input_and_no_weight(name):
     assert not any(tensor.requires_grad for tensor in dictionary.weights.values())
 
 
-def test_decoding_without_rows_leaves_out_the_skip_connection():
+@pytest.mark.parametrize("cfg", [config("skip_transcoder"), native_config("relu", "transcoder")])
+def test_decoding_without_rows_leaves_out_the_skip_connection(cfg):
     """The decoder part alone is f·W_dec + b_dec, as in SAELens; with the rows the skip connection is added."""
-    source = checkpoint(config("skip_transcoder"))
+    source = checkpoint(cfg)
     dictionary, x = Dictionary(source), rows(ROWS, D_IN)
     f = dictionary.encode(x)
 
@@ -242,6 +320,12 @@ def test_decoding_needs_the_rows_where_heads_were_flattened():
             "x has shape (7, 6, 3), the crosscoder reads (..., n_sources = 3, d_in = 6)",
         ),
         (
+            cross_layer_config("relu"),
+            (7, 6),
+            "x has shape (7, 6), the cross-layer dictionary reads (..., n_layers = 3, d_in = 6)",
+        ),
+        (native_config("groupmax"), (7, 5), "x has width 5, the dictionary reads d_in = 6"),
+        (
             config("temporal"),
             (7, 6),
             "x has shape (7, 6), a temporal dictionary reads (batch, position, d_in), "
@@ -265,6 +349,11 @@ def test_rows_of_another_shape_are_refused(cfg, shape, message):
             crosscoder_config("jumprelu_per_source"),
             (7, 20),
             "f has shape (7, 20), one gate per source means (..., n_sources = 3, d_sae = 20)",
+        ),
+        (
+            cross_layer_config("topk"),
+            (7, 20),
+            "f has shape (7, 20), one code per layer means (..., n_layers = 3, d_sae = 20)",
         ),
     ],
 )
@@ -330,6 +419,15 @@ def test_weights_cannot_be_replaced_behind_the_dictionary():
         (
             crosscoder_config("gated", dtype="bfloat16"),
             "Dictionary(gated crosscoder, n_sources=3, d_in=6, d_sae=20, bfloat16, cpu)",
+        ),
+        (native_config("groupmax"), "Dictionary(groupmax, d_in=6, d_sae=20, float32, cpu)"),
+        (
+            native_config("topk", "transcoder"),
+            "Dictionary(topk_skip_transcoder, d_in=6, d_out=5, d_sae=20, float32, cpu)",
+        ),
+        (
+            cross_layer_config("jumprelu"),
+            "Dictionary(jumprelu across layers, n_layers=3, d_in=6, d_sae=20, float32, cpu)",
         ),
     ],
 )

@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import saereg
 from saereg.api import load
 from saereg.errors import DocumentError, FormatError, NothingToValidateError, UnknownNameError, UsageError, WeightsError
-from saereg.registry.loading import detect, load_folder
+from saereg.registry.loading import detect, load_path
 from saereg.registry.release import open_artifact, open_release
 from tests.cases.plant import artifact_of, edit
 from tests.releases import tiny_release
@@ -195,19 +195,29 @@ def test_a_device_that_is_not_there_is_refused(pristine, device):
 
 
 def test_a_folder_in_no_layout_is_refused(tmp_path):
-    """With the layouts that there are."""
+    """With what is there, and what to do next."""
     with pytest.raises(FormatError) as caught:
-        load_folder(tmp_path)
-    assert str(caught.value) == f"{tmp_path}: in no layout that saereg reads (candidates: saelens, saereg-crosscoder)"
+        load_path(tmp_path)
+    reason = "holds no weight file that saereg reads; saereg detect lists what lies below it"
+    assert str(caught.value) == f"{tmp_path}: {reason}"
 
-    with pytest.raises(UsageError, match=r"gone is not a folder$"):
+    save_file({"spam": torch.zeros(2), "eggs": torch.zeros(3)}, tmp_path / "weights.safetensors")
+    with pytest.raises(FormatError) as caught:
+        load_path(tmp_path)
+    unknown = (
+        "in no layout that saereg knows; its tensors are eggs, spam, and no document beside them says what they mean"
+    )
+    reason = f"{unknown}; if you know what they mean, say it with --from state-dict"
+    assert str(caught.value) == f"{tmp_path}: {reason}"
+
+    with pytest.raises(UsageError, match=r"gone is not a folder or file$"):
         load(tmp_path / "gone")
 
 
 def test_a_layout_is_recognized_by_configuration_and_tensors(pristine, tmp_path):
     """Each artifact is in one, a folder without weights in none."""
     assert detect(pristine / TOPK) == ("saelens",)
-    assert detect(pristine / CROSS) == ("saereg-crosscoder",)
+    assert detect(pristine / CROSS) == ("saereg",)
     shutil.copy(pristine / TOPK / "cfg.json", tmp_path)
     assert detect(tmp_path) == ()
 

@@ -12,12 +12,12 @@ from saereg.schemas.cfg_crosscoder import CrosscoderConfig
 from saereg.schemas.cfg_training import TRAINING
 from saereg.schemas.semantics import Normalization, Semantics
 from tests.registry import factories
-from tests.registry.factories import config, crosscoder_config, training_config
+from tests.registry.factories import config, cross_layer_config, crosscoder_config, native_config, training_config
 
 EXPECTED = {
     "standard": {"activation": "relu"},
     "topk": {"activation": "topk", "k": 4},
-    "abstopk": {"activation": "abstopk", "k": 4},
+    "abstopk": {"activation": "abstopk", "k": 4, "rectified": False},
     "jumprelu": {"activation": "jumprelu", "threshold": "per_latent", "threshold_units": "gate_quantity"},
     "gated": {"activation": "gated", "gate_quantity": "gate_pre_activation"},
     "matching_pursuit": {"activation": "matching_pursuit"},
@@ -155,6 +155,10 @@ def test_a_crosscoder_carries_bias_gate_code_norm_and_statistics():
         ("batchtopk", "threshold_units", "gate_quantity"),
         ("gated", "gate_quantity", "gate_pre_activation"),
         ("standard", "normalization", Normalization()),
+        ("batchtopk_per_source", "threshold", "per_source"),
+        ("topk_per_source", "gate", "per_source"),
+        ("jumprelu_mixed_norm", "gate_quantity", "pre_times_code_norm"),
+        ("standard", "rectified", True),
         ("standard", "gate", "shared"),
     ],
 )
@@ -178,6 +182,15 @@ def test_every_architecture_name_has_an_activation():
     assert set(ACTIVATIONS) == {*INFERENCE, *TRAINING}
     assert set(crosscoders) <= set(ACTIVATIONS)
     assert all(isinstance(semantics_of(cfg), Semantics) for cfg in factories.EVERY_CONFIG.values())
+
+
+def test_our_own_dialect_says_its_switches_itself():
+    """What stands in cfg.json is what is meant."""
+    cfg = native_config("topk_negative", "transcoder", "center_scale")
+
+    assert semantics_of(cfg) == cfg.semantics
+    assert semantics_of(cfg).skip == "x_times_W_skip_transposed"
+    assert semantics_of(cross_layer_config("jumprelu")) == cross_layer_config("jumprelu").semantics
 
 
 @pytest.mark.parametrize("module", ["saereg.registry.semantics", "saereg.registry.formats"])

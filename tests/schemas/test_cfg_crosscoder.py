@@ -3,7 +3,9 @@
 import pytest
 
 from saereg.errors import DocumentError
+from saereg.schemas.artifact_config import assumptions, parse_config
 from saereg.schemas.cfg_crosscoder import CANONICAL_AXES
+from saereg.schemas.semantics import Assumption
 from tests.registry.factories import CROSSCODERS, D_IN, D_SAE, PREPROCESS, SOURCES, crosscoder_config
 
 UNFIT = {
@@ -23,7 +25,23 @@ UNFIT = {
     "a gate per source of another activation": (
         "standard",
         {"gate": "per_source", "code_norm": "per_source_norm"},
-        "gate 'per_source' is defined for architecture 'jumprelu'",
+        "gate 'per_source' is defined for architectures 'jumprelu', 'batchtopk' and 'topk'",
+    ),
+    "a mixed norm without weights": (
+        "topk",
+        {"code_norm": "mixed"},
+        "code_norm 'mixed' and `code_norm_weights` go together",
+    ),
+    "weights of another norm": (
+        "topk",
+        {"code_norm_weights": [0.5, 0.5]},
+        "code_norm 'mixed' and `code_norm_weights` go together",
+    ),
+    "more than there are": ("topk", {"k": 21}, "k = 21 exceeds d_sae = 20"),
+    "a type of a tensor that is not there": (
+        "standard",
+        {"dtypes": {"threshold": "float32"}},
+        "`dtypes` names threshold, which this crosscoder has not",
     ),
     "axes in another order": (
         "standard",
@@ -61,7 +79,8 @@ def test_the_tensors_follow_from_the_switches(name, preprocess):
     assert shapes["b_dec"] == (SOURCES, D_IN)
     bias = (SOURCES, D_SAE) if cfg.bias_reduction == "sum_over_sources" else (D_SAE,)
     assert shapes.get("b_enc") == (None if cfg.architecture == "gated" else bias)
-    assert shapes.get("threshold") == {"jumprelu": (D_SAE,), "batchtopk": ()}.get(cfg.architecture)
+    scalar = (SOURCES,) if cfg.gate == "per_source" else ()
+    assert shapes.get("threshold") == {"jumprelu": (D_SAE,), "batchtopk": scalar}.get(cfg.architecture)
     assert ("input_mean" in shapes) == (preprocess in ("center", "center_scale"))
     assert ("input_scale" in shapes) == (preprocess in ("scale", "center_scale"))
 
@@ -72,6 +91,37 @@ def test_statistics_stay_float32_whatever_the_weights_are():
 
     assert (tensors["input_mean"].dtype, tensors["input_scale"].dtype) == ("float32", "float32")
     assert tensors["W_enc"].dtype is None
+
+
+@pytest.mark.parametrize(("per", "shape"), [("source", (SOURCES,)), ("element", (SOURCES, D_IN))])
+def test_a_scale_is_there_for_every_source_or_for_every_element(per, shape):
+    """And nothing else."""
+    statistics = {"preprocess": "scale", "scale_per": per}
+
+    assert crosscoder_config("standard", statistics=statistics).tensors()["input_scale"].shape == shape
+
+
+def test_a_tensor_may_have_a_type_of_its_own():
+    """Statistics stay float32 beside it."""
+    tensors = crosscoder_config("jumprelu", "center", dtype="bfloat16", dtypes={"threshold": "float32"}).tensors()
+
+    assert (tensors["threshold"].dtype, tensors["W_enc"].dtype, tensors["input_mean"].dtype) == (
+        "float32",
+        None,
+        "float32",
+    )
+
+
+def test_facts_and_assumptions_survive_writing_and_reading():
+    """Those of the source, and the switches that a file left out beside them."""
+    note = {"field": "k", "value": "4", "because": "given by the caller"}
+    cfg = crosscoder_config("topk", metadata={"model_name": "tiny", "odd": 1}, assumptions=[note])
+    again = parse_config(cfg.text())
+
+    assert again == cfg
+    assert again.metadata.model_extra == {"odd": 1}
+    assert assumptions(again) == (Assumption(**note),)
+    assert [assumed.field for assumed in assumptions(cfg)] == ["k", "bias_reduction", "gate", "code_norm"]
 
 
 def test_the_text_holds_every_switch():

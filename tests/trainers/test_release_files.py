@@ -1,4 +1,6 @@
-"""Golden files, manifest drafts and round-trip operations: what trainers leave in the registry's hands."""
+"""Golden files, manifest drafts and recipes: what trainers leave in the registry's hands."""
+
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,8 +8,19 @@ import torch
 from saereg.errors import UsageError, WeightsError
 from saereg.registry.draft import References, add_to_manifest
 from saereg.registry.evidence.golden_file import GoldenVectors, read_golden, write_golden
-from saereg.registry.evidence.operations import apply, decoder_norm, export_tensors
-from saereg.schemas.manifest import Manifest, ReleaseInfo, SaeArtifact, SourceTensor
+from saereg.registry.files.tensors import MemoryFile
+from saereg.registry.readings.recipes import Recipes, with_decoder_norms
+from saereg.schemas.manifest import Manifest, ReleaseInfo, SaeArtifact
+from saereg.schemas.recipe import (
+    TRANSPOSE,
+    SourceTensor,
+    Step,
+    cast_to,
+    divided_by_decoder_norm,
+    moved,
+    scaled,
+    times_decoder_norm,
+)
 from saereg.schemas.site import BaseModelRef, Site
 
 INFO = ReleaseInfo(name="tiny", version="0.1.0", title="Tiny", license="mit")
@@ -49,44 +62,61 @@ def test_a_golden_file_of_uneven_rows_is_refused(tmp_path):
         read_golden(tmp_path / "golden.safetensors")
 
 
+MATRIX = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+DECODER = torch.tensor([[2.0, 0.0], [0.0, 4.0]])
+
+
+def made(recipe: SourceTensor, **source: torch.Tensor) -> torch.Tensor:
+    """Return what a recipe makes of tensors, with the norms of `W_dec` where there is one."""
+    plan = {"t": recipe} | ({"W_dec": SourceTensor(key="W_dec")} if "W_dec" in source else {})
+    return with_decoder_norms(Recipes({"": MemoryFile(source, Path("checkpoint"))}, plan)).whole("t")
+
+
 @pytest.mark.parametrize(
-    ("operation", "expected"),
+    ("steps", "expected"),
     [
-        ("identity", [[1.0, 2.0], [3.0, 4.0]]),
-        ("copy_of_tied", [[1.0, 2.0], [3.0, 4.0]]),
-        ("transpose", [[1.0, 3.0], [2.0, 4.0]]),
-        ("times_decoder_norm", [[2.0, 8.0], [6.0, 16.0]]),
-        ("unit_decoder_norm", [[0.5, 1.0], [0.75, 1.0]]),
+        ((), [[1.0, 2.0], [3.0, 4.0]]),
+        ((TRANSPOSE,), [[1.0, 3.0], [2.0, 4.0]]),
+        ((times_decoder_norm(axis=1),), [[2.0, 8.0], [6.0, 16.0]]),
+        ((divided_by_decoder_norm(axis=0),), [[0.5, 1.0], [0.75, 1.0]]),
     ],
 )
-def test_operations_are_their_formulas(operation, expected):
-    source, norm = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([2.0, 4.0])
-    assert apply(operation, source, decoder_norm=norm).tolist() == expected
+def test_steps_are_their_formulas(steps, expected):
+    assert made(moved("t", *steps), t=MATRIX, W_dec=DECODER).tolist() == expected
 
 
-def test_a_scalar_is_broadcast_scaled_and_cast_in_that_order():
-    source = {"t": torch.tensor(0.1, dtype=torch.float64), "W_dec": torch.ones(3, 2)}
-    spec = SourceTensor(key="t", operation="broadcast", scale=2.0, dtype_change="float64->float32")
-    found = export_tensors({"threshold": spec}, source, {"threshold": (3,)})["threshold"]
-    assert torch.equal(found, torch.full((3,), 0.2))
+def test_steps_are_done_in_their_order():
+    scalar = torch.tensor(0.1, dtype=torch.float64)
+    recipe = moved("t", scaled(2.0), Step(do="broadcast", shape=(3,)), cast_to("float32"))
+    assert torch.equal(made(recipe, t=scalar), torch.full((3,), 0.2))
 
 
 def test_a_dead_decoder_row_does_not_divide_by_zero():
-    assert decoder_norm(torch.zeros(2, 3)).tolist() == pytest.approx([1e-8, 1e-8])
+    assert made(moved("t", divided_by_decoder_norm(axis=0)), t=torch.ones(2, 1), W_dec=torch.zeros(2, 3)).tolist() == [
+        [pytest.approx(1e8)],
+        [pytest.approx(1e8)],
+    ]
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"),
+    ("recipe", "message"),
     [
-        (SourceTensor(key="b"), "source checkpoint: b: missing"),
-        (SourceTensor(key="a", dtype_change="float64->float32"), "cannot be cast float64->float32"),
-        (SourceTensor(key="a", operation="broadcast"), "cannot apply 'broadcast' to a tensor of shape (2,)"),
+        (moved("b"), "checkpoint: b: missing; the file holds a"),
+        (moved("a", TRANSPOSE), "checkpoint: a: cannot transpose a tensor of shape (2,); expected another"),
+        (
+            moved("a", Step(do="broadcast", shape=(4,))),
+            "checkpoint: a: cannot broadcast shape (4,) a tensor of shape (2,); expected another",
+        ),
+        (
+            moved("a", divided_by_decoder_norm(axis=0)),
+            "source: t: its recipe needs to know which tensor of the source W_dec is",
+        ),
     ],
 )
-def test_an_operation_that_cannot_be_done_again_says_why(spec, message):
+def test_a_recipe_that_cannot_be_done_says_why(recipe, message):
     with pytest.raises(WeightsError) as caught:
-        export_tensors({"a": spec}, {"a": torch.ones(2)}, {"a": (2,)})
-    assert message in str(caught.value)
+        made(recipe, a=torch.ones(2))
+    assert str(caught.value) == message
 
 
 def references(**changes) -> References:

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from saereg.errors import MissingExtraError, UnknownNameError, UsageError
 from saereg.registry.evidence.golden_file import read_golden
-from saereg.registry.evidence.operations import export_tensors
 from saereg.registry.files.digest import sha256_of
+from saereg.registry.files.flat import open_safetensors
+from saereg.registry.readings.recipes import Recipes, with_decoder_norms
 from saereg.schemas.artifact_config import parse_config
 from saereg.schemas.manifest import Manifest, ReleaseInfo
 from saereg.schemas.training import TrainConfig
@@ -100,8 +101,8 @@ def test_the_manifest_says_how_to_make_the_export_again(architecture, release):
     assert artifact.source_checkpoint.sha256 == sha256_of(source)
     folder = release / "release" / artifact.path
     config = parse_config((folder / "cfg.json").read_text())
-    shapes = {name: spec.shape for name, spec in config.tensors().items()}
-    again = export_tensors(artifact.source_checkpoint.tensors, load_file(source), shapes)
+    recipes = with_decoder_norms(Recipes({"": open_safetensors(source)}, artifact.source_checkpoint.tensors))
+    again = {name: recipes.whole(name) for name in recipes.plan}
     released = load_file(folder / "sae_weights.safetensors")
     assert again.keys() == released.keys()
     assert all(torch.equal(again[name], released[name]) for name in released)
@@ -297,7 +298,7 @@ def test_a_missing_extra_is_named(module, training, tmp_path, monkeypatch):
 def test_a_float64_dictionary_has_a_float64_threshold(training, tmp_path):
     result = train(training("jumprelu", sae={"dtype": "float64"}), tmp_path / "r", tmp_path / "c", info=INFO)
     assert load_file(result.folder / "sae_weights.safetensors")["threshold"].dtype == torch.float64
-    assert result.artifact.source_checkpoint.tensors["threshold"].dtype_change == "float32->float64"
+    assert result.artifact.source_checkpoint.tensors["threshold"].operation == "cast to float64"
 
 
 def test_progress_counts_tokens(training, tmp_path):

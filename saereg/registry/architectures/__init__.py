@@ -3,12 +3,14 @@
 from saereg.errors import UnknownNameError
 from saereg.registry.architectures import gated, relu, threshold, topk
 from saereg.registry.architectures.architecture import Architecture
+from saereg.registry.architectures.cross_layer import cross_layer
 from saereg.registry.architectures.crosscoder import crosscoder
 from saereg.registry.architectures.linear import linear
 from saereg.registry.architectures.matching_pursuit import MATCHING_PURSUIT
 from saereg.registry.architectures.temporal import TEMPORAL
 from saereg.schemas.artifact_config import ArtifactConfig
 from saereg.schemas.cfg_crosscoder import CrosscoderConfig
+from saereg.schemas.cfg_native import CrossLayerConfig, DictionaryConfig
 
 ARCHITECTURES: dict[str, Architecture] = {
     "standard": linear("standard", relu.latents),
@@ -37,13 +39,40 @@ CROSSCODERS: dict[str, Architecture] = {
 """Every crosscoder architecture, by its name in cfg.json."""
 
 
+CROSS_LAYERS: dict[str, Architecture] = {
+    "standard": cross_layer("standard", relu.latents),
+    "topk": cross_layer("topk", topk.latents),
+    "jumprelu": cross_layer("jumprelu", threshold.latents),
+}
+"""Every cross-layer architecture, by the name that its configuration derives from its activation."""
+
+BY_ACTIVATION: dict[str, Architecture] = {
+    "relu": ARCHITECTURES["standard"],
+    "topk": ARCHITECTURES["topk"],
+    "abstopk": ARCHITECTURES["abstopk"],
+    "groupmax": linear("groupmax", topk.largest_of_groups),
+    "batchtopk": ARCHITECTURES["batchtopk"],
+    "jumprelu": ARCHITECTURES["jumprelu"],
+    "gated": ARCHITECTURES["gated"],
+}
+"""Every architecture of an SAE or transcoder in saereg's own dialect, by its activation."""
+
+
 def architecture_of(cfg: ArtifactConfig) -> Architecture:
     """Return the architecture that a configuration names.
 
     Raises:
         UnknownNameError: when there is none of that name.
     """
-    table = CROSSCODERS if isinstance(cfg, CrosscoderConfig) else ARCHITECTURES
-    if cfg.architecture not in table:
-        raise UnknownNameError("architecture", cfg.architecture, table)
-    return table[cfg.architecture]
+    table, name = _table(cfg)
+    if name not in table:
+        raise UnknownNameError("architecture", name, table)
+    return table[name]
+
+
+def _table(cfg: ArtifactConfig) -> tuple[dict[str, Architecture], str]:
+    if isinstance(cfg, DictionaryConfig):
+        return BY_ACTIVATION, cfg.semantics.activation
+    if isinstance(cfg, CrossLayerConfig):
+        return CROSS_LAYERS, cfg.architecture
+    return (CROSSCODERS if isinstance(cfg, CrosscoderConfig) else ARCHITECTURES), cfg.architecture

@@ -76,6 +76,9 @@ def decoder_norm(W_dec: Tensor, cfg: ArtifactConfig) -> Tensor:
     if cfg.code_norm == "sum_of_norms":
         return norms.sum(dim=-1)
     joint: Tensor = torch.linalg.vector_norm(W_dec, dim=(-2, -1))
+    if cfg.code_norm == "mixed" and cfg.code_norm_weights is not None:
+        of_joint, of_sum = cfg.code_norm_weights
+        return of_joint * joint + of_sum * norms.sum(dim=-1)
     return joint
 
 
@@ -105,3 +108,8 @@ def value_and_gate(product: Tensor, vectors: Weights, cfg: ArtifactConfig) -> tu
         pre = pre.unsqueeze(-2)
     gate = pre * vectors["decoder_norm"] if needs_decoder_norm(cfg) else pre
     return (gate if rules.latents_scaled_by_decoder_norm else pre), gate
+
+
+def rectified(value: Tensor, cfg: ArtifactConfig) -> Tensor:
+    """Return relu(value), or value itself where the configuration keeps negative latents."""
+    return value.relu() if semantics_of(cfg).rectified else value

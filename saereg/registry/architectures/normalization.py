@@ -49,14 +49,15 @@ def normalize(x: Tensor, weights: Weights, cfg: ArtifactConfig) -> tuple[Tensor,
 
     Args:
         x: rows (..., D), or (..., K, D) for a crosscoder, in raw units and any floating-point type.
-        weights: `input_mean` (K, D) and `input_scale` (K,) where the configuration names them.
+        weights: `input_mean` (K, D) and `input_scale` (K,) or (K, D) where the configuration names them;
+            without sources `input_mean` (D,) and `input_scale` ().
         cfg: configuration.
 
     Returns:
         (x_in, undo): x_in of the shape of x, in the type of the weights.
     """
     rules = semantics_of(cfg).normalization
-    dtype = weights["W_dec"].dtype
+    dtype = weights["W_dec" if "W_dec" in weights else "W_dec.0.0"].dtype
     if rules.statistics == "per_row":
         x_in, undo = PER_ROW[rules.kind](x.to(dtype))
         return x_in, undo if rules.inverted_on_output else Undo()
@@ -82,7 +83,8 @@ def _stored(weights: Weights, cfg: ArtifactConfig) -> tuple[Tensor | None, Tenso
     if isinstance(cfg, TemporalConfig) and cfg.normalize_activations == "constant_scalar_rescale":
         return None, weights["W_dec"].new_tensor(cfg.activation_normalization_factor)
     scale = weights.get("input_scale")
-    return weights.get("input_mean"), None if scale is None else scale.unsqueeze(-1)
+    per_source = scale is not None and scale.ndim == 1  # (K,) against rows (..., K, D); (K, D) and () broadcast as is
+    return weights.get("input_mean"), scale.unsqueeze(-1) if scale is not None and per_source else scale
 
 
 def _layer_norm(x: Tensor) -> tuple[Tensor, Undo]:

@@ -8,15 +8,19 @@ Sources: arXiv:2407.14435; arXiv:2412.06410 for the threshold in place of BatchT
 from torch import Tensor
 
 from saereg.registry.architectures.architecture import Weights
-from saereg.registry.architectures.linear import value_and_gate
+from saereg.registry.architectures.linear import rectified, value_and_gate
+from saereg.registry.semantics import semantics_of
 from saereg.schemas.artifact_config import ArtifactConfig
 
 
 def latents(product: Tensor, vectors: Weights, cfg: ArtifactConfig) -> Tensor:
     """Return relu(value)·(gate > threshold), (..., F), or (..., K, F) for a gate per source.
 
-    The threshold is `threshold`, (F,) or a scalar, or a training checkpoint's scalar `topk_threshold`.
+    The threshold is `threshold`, (F,), a scalar, or (K,) for a scalar at each source; or a training checkpoint's scalar
+    `topk_threshold`.
     """
     value, gate = value_and_gate(product, vectors, cfg)
     cut = vectors["topk_threshold"] if "topk_threshold" in vectors else vectors["threshold"]
-    return value.relu() * (gate > cut.to(gate.dtype)).to(value.dtype)
+    if semantics_of(cfg).threshold == "per_source":
+        cut = cut.unsqueeze(-1)
+    return rectified(value, cfg) * (gate > cut.to(gate.dtype)).to(value.dtype)

@@ -10,7 +10,6 @@ from saereg import __version__
 from saereg.errors import WeightsError
 from saereg.registry.evidence.golden_file import GoldenVectors, read_golden
 from saereg.registry.evidence.stream import StreamedDictionary
-from saereg.registry.files.header import Header
 from saereg.schemas.artifact_config import ArtifactConfig
 from saereg.schemas.index import Replay
 
@@ -48,7 +47,7 @@ class Replayed:
         return self.replay.active_sets_equal and worst <= MAX_REL_ERROR[dtype]
 
 
-def replay(cfg: ArtifactConfig, weights: Path, header: Header, golden_path: Path) -> Replayed:
+def replay(dictionary: StreamedDictionary, golden_path: Path) -> Replayed:
     """Run the golden inputs through the released files, in blocks.
 
     Raises:
@@ -56,8 +55,8 @@ def replay(cfg: ArtifactConfig, weights: Path, header: Header, golden_path: Path
         OSError: when a file cannot be read.
     """
     golden = read_golden(golden_path)
-    _check_widths(golden, cfg, golden_path)
-    f, x_hat = StreamedDictionary(cfg, weights, header).run(golden.x)
+    _check_widths(golden, dictionary.cfg, golden_path)
+    f, x_hat = dictionary.run(golden.x)
     _check_outputs(golden, f, x_hat, golden_path)
     return compare(golden, f, x_hat, f"saereg {__version__}")
 
@@ -110,7 +109,7 @@ def _activation_error(golden: Tensor, found: Tensor, rows: Tensor) -> float:
 
 
 def _check_widths(golden: GoldenVectors, cfg: ArtifactConfig, path: Path) -> None:
-    sources = getattr(cfg, "n_sources", None)
+    sources = getattr(cfg, "n_sources", None) or getattr(cfg, "n_layers", None)
     expected = (cfg.d_in,) if sources is None else (sources, cfg.d_in)
     if tuple(golden.x.shape[1:]) != expected:
         raise WeightsError(

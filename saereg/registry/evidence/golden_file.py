@@ -50,6 +50,27 @@ def write_golden(path: Path, golden: GoldenVectors) -> None:
     write_bytes_atomically(path, tensor_bytes(tensors, {"saereg_golden": VERSION, "made_by": golden.made_by}))
 
 
+def sparse_golden(x: "Tensor", f: "Tensor", x_hat: "Tensor", made_by: str) -> GoldenVectors:
+    """Return golden vectors of dense latents.
+
+    Args:
+        x: inputs, as in GoldenVectors.
+        f: latents (n, F), or (n, K, F).
+        x_hat: reconstructions.
+        made_by: the software and function that made them.
+    """
+    import torch
+
+    flat = f.flatten(1)
+    width = max(1, int((flat != 0).sum(dim=1).max()))
+    active = torch.full((len(flat), width), -1, dtype=torch.int64)
+    values = torch.zeros(len(flat), width)
+    for row, latents in enumerate(flat):
+        ids = latents.nonzero().flatten()
+        active[row, : len(ids)], values[row, : len(ids)] = ids, latents[ids].float()
+    return GoldenVectors(x.float(), active, values, x_hat.float(), made_by)
+
+
 def read_golden(path: Path) -> GoldenVectors:
     """Read and check golden vectors.
 

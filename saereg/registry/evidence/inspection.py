@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,42 +44,54 @@ def inspect(path: Path, header: Header) -> Inspection:
     Raises:
         OSError: when the file cannot be read.
     """
-    digest, first_bad, largest, negative = hashlib.sha256(), {}, {}, set()
-    # one tensor from the start: small ones kept between blocks would pin the freed blocks before them in the heap
-    norms = _room_for_norms(header)
+    digest, observer = hashlib.sha256(), Observer({name: entry.shape for name, entry in header.tensors.items()})
     in_order = sorted(header.tensors.items(), key=lambda item: item[1].begin)
     with path.open("rb") as file:
         digest.update(file.read(in_order[0][1].begin if in_order else path.stat().st_size))
     for name, entry in in_order:
-        largest[name] = 0.0
         for first, block in row_blocks(path, entry):
             digest.update(block.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-            if not block.is_floating_point() or not block.numel():
-                continue
-            values = block if block.itemsize > 1 else block.float()
-            low, high = (float(v) for v in torch.aminmax(values))  # NaN and infinity propagate
-            largest[name] = max(largest[name], abs(low), abs(high))
-            if low < 0:
-                negative.add(name)
-            if name not in first_bad and not (math.isfinite(low) and math.isfinite(high)):
-                first_bad[name] = _first_bad(values, first)
-            if name == "W_dec" and norms is not None:
-                torch.linalg.vector_norm(
-                    values.flatten(1), dim=1, dtype=torch.float64, out=norms[first : first + len(block)]
-                )
-    return Inspection(
-        sha256=digest.hexdigest(),
-        first_bad=first_bad,
-        largest=largest,
-        negative=frozenset(negative),
-        decoder_norm=_summary(norms) if norms is not None and "W_dec" not in first_bad else None,
-        zero_directions=int((norms == 0).sum()) if norms is not None else 0,
-    )
+            observer.see(name, first, block)
+    return observer.result(digest.hexdigest())
 
 
-def _room_for_norms(header: Header) -> Tensor | None:
-    entry = header.tensors.get("W_dec")
-    return torch.zeros(entry.shape[0], dtype=torch.float64) if entry and len(entry.shape) > 1 else None
+class Observer:
+    """Looks at blocks as they pass, whoever reads or writes them."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._first_bad: dict[str, tuple[int, ...]] = {}
+        self._largest: dict[str, float] = dict.fromkeys(shapes, 0.0)
+        self._negative: set[str] = set()
+        shape = shapes.get("W_dec", ())
+        # one tensor from the start: small ones kept between blocks would pin the freed blocks before them in the heap
+        self._norms = torch.zeros(shape[0], dtype=torch.float64) if len(shape) > 1 else None
+
+    def see(self, name: str, first: int, block: Tensor) -> None:
+        """Take note of one block, which begins at row `first` of tensor `name`."""
+        if not block.is_floating_point() or not block.numel():
+            return
+        values = block if block.itemsize > 1 else block.float()
+        low, high = (float(v) for v in torch.aminmax(values))  # NaN and infinity propagate
+        self._largest[name] = max(self._largest[name], abs(low), abs(high))
+        if low < 0:
+            self._negative.add(name)
+        if name not in self._first_bad and not (math.isfinite(low) and math.isfinite(high)):
+            self._first_bad[name] = _first_bad(values, first)
+        if name == "W_dec" and self._norms is not None:
+            norms = self._norms[first : first + len(block)]
+            torch.linalg.vector_norm(values.flatten(1), dim=1, dtype=torch.float64, out=norms)
+
+    def result(self, sha256: str) -> Inspection:
+        """Return what was seen of a file with this digest."""
+        norms = self._norms
+        return Inspection(
+            sha256=sha256,
+            first_bad=self._first_bad,
+            largest=self._largest,
+            negative=frozenset(self._negative),
+            decoder_norm=_summary(norms) if norms is not None and "W_dec" not in self._first_bad else None,
+            zero_directions=int((norms == 0).sum()) if norms is not None else 0,
+        )
 
 
 def _first_bad(block: Tensor, first: int) -> tuple[int, ...]:

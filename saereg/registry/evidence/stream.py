@@ -4,10 +4,8 @@ W_enc is read in blocks of rows while the product x_c·W_enc accumulates, then W
 held is the rows, their product (n, F), and one block; so n is kept small. Sums are in float64.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -23,9 +21,11 @@ from saereg.registry.architectures.linear import (
     with_output_bias,
 )
 from saereg.registry.architectures.normalization import normalize
-from saereg.registry.files.blocks import read_tensor, row_blocks
-from saereg.registry.files.header import Header, TensorEntry
+from saereg.registry.files.memory import copied
+from saereg.registry.files.tensors import TensorFile
+from saereg.registry.readings.recipes import Recipes
 from saereg.schemas.artifact_config import ArtifactConfig
+from saereg.schemas.recipe import SourceTensor, Step
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,11 @@ class StreamedDictionary:
 
     Attributes:
         cfg: configuration.
-        path: weight file.
-        header: its header.
+        recipes: how its tensors are made from the file.
     """
 
     cfg: ArtifactConfig
-    path: Path
-    header: Header
+    recipes: Recipes
 
     def run(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return (f, x_hat) of a few rows, in float64.
@@ -61,7 +59,7 @@ class StreamedDictionary:
         x_in, undo = normalize(x.double(), {**vectors, "W_dec": x.new_empty(0).double()}, self.cfg)
         f = self._encode(x_in, vectors, latents)
         x_hat = undo(self._decode(f, vectors))
-        if "W_skip" in self.header.tensors:
+        if "W_skip" in self.recipes.plan:
             x_hat = x_hat + self._skip(x.double())
         return f, x_hat
 
@@ -70,8 +68,9 @@ class StreamedDictionary:
         from saereg.registry.checkpoint import Checkpoint
         from saereg.registry.dictionary import Dictionary
 
-        weights = {name: read_tensor(self.path, self.header, name) for name in self.header.tensors}
-        dictionary = Dictionary(Checkpoint(self.cfg, weights, self.path.name))
+        weights = {name: self.recipes.whole(name).double() for name in self.recipes.plan}
+        dictionary = Dictionary(Checkpoint(self.cfg, weights, "the streamed weights")).to(dtype=torch.float64)
+        x = x.double()
         if architecture_of(self.cfg).context is None:
             f = dictionary.encode(x)
             return f, dictionary.decode(f, x)
@@ -79,55 +78,60 @@ class StreamedDictionary:
         return f[0], dictionary.decode(f, x[None])[0]
 
     def _vectors(self) -> Weights:
-        vectors = {
-            name: read_tensor(self.path, self.header, name).double()
-            for name in self.header.tensors
-            if name not in MATRICES
-        }
+        vectors = {name: self.recipes.whole(name).double() for name in self.recipes.plan if name not in MATRICES}
         if needs_decoder_norm(self.cfg):
-            vectors["decoder_norm"] = decoder_norms(self.path, self.header.tensors["W_dec"], self._norm)
+            vectors["decoder_norm"] = decoder_norms(self.recipes, self._norm)
         return vectors
 
     def _norm(self, block: Tensor) -> Tensor:
-        return decoder_norm(block.double(), self.cfg)
+        return decoder_norm(copied(block, torch.float64), self.cfg)
 
     def _encode(self, x_in: Tensor, vectors: Weights, latents: Latents) -> Tensor:
         # sources side by side; rows without sources stay as they are
         x_in = centred(x_in, vectors, self.cfg).flatten(1)
-        W_enc = _as_matrix(self.header.tensors["W_enc"], columns=self.cfg.d_sae)
         product = torch.zeros(x_in.shape[0], self.cfg.d_sae, dtype=torch.float64)
-        for first, block in row_blocks(self.path, W_enc):
-            product.addmm_(x_in[:, first : first + len(block)], block.double())
+        for first, block in _side_by_side(self.recipes).blocks("W_enc"):
+            product.addmm_(x_in[:, first : first + len(block)], copied(block, torch.float64))
         return latents(product, vectors, self.cfg)
 
     def _decode(self, f: Tensor, vectors: Weights) -> Tensor:
-        weighted, W_dec = unscaled(f, vectors, self.cfg), self.header.tensors["W_dec"]
+        weighted, W_dec = unscaled(f, vectors, self.cfg), self.recipes.entry("W_dec")
         per_source = weighted.dim() == 3
         x_hat = torch.zeros(f.shape[0], *W_dec.shape[1:], dtype=torch.float64)
-        for first, block in row_blocks(self.path, W_dec):
+        for first, block in self.recipes.blocks("W_dec"):
             codes = weighted[..., first : first + len(block)]
             if per_source:
-                x_hat += torch.einsum("nkf,fkd->nkd", codes, block.double())
+                x_hat += torch.einsum("nkf,fkd->nkd", codes, copied(block, torch.float64))
             else:
-                x_hat += (codes @ block.double().flatten(1)).reshape(-1, *W_dec.shape[1:])
+                x_hat += (codes @ copied(block, torch.float64).flatten(1)).reshape(-1, *W_dec.shape[1:])
         return with_output_bias(x_hat, vectors, self.cfg)
 
     def _skip(self, x: Tensor) -> Tensor:
-        parts = [x @ block.double().T for _, block in row_blocks(self.path, self.header.tensors["W_skip"])]
+        parts = [x @ copied(block, torch.float64).T for _, block in self.recipes.blocks("W_skip")]
         return torch.cat(parts, dim=1)
 
 
-def decoder_norms(path: Path, entry: TensorEntry, norm: Callable[[Tensor], Tensor]) -> Tensor:
+def streamed(cfg: ArtifactConfig, file: TensorFile) -> StreamedDictionary:
+    """Return the dictionary in a file whose tensors have their canonical names and orientation."""
+    plan = {name: SourceTensor(key=name) for name in file.entries}
+    return StreamedDictionary(cfg, Recipes({"": file}, plan))
+
+
+def decoder_norms(recipes: Recipes, norm: Callable[[Tensor], Tensor]) -> Tensor:
     """Return `norm` of every block of decoder rows, joined along the latents."""
     joined: Tensor | None = None
-    for first, block in row_blocks(path, entry):
+    for first, block in recipes.blocks("W_dec"):
         part = norm(block)
         if joined is None:
-            joined = part.new_empty(*part.shape[:-1], entry.shape[0])
+            joined = part.new_empty(*part.shape[:-1], recipes.entry("W_dec").shape[0])
         joined[..., first : first + part.shape[-1]] = part
     return torch.empty(0) if joined is None else joined
 
 
-def _as_matrix(entry: TensorEntry, columns: int) -> TensorEntry:
-    """Return the same bytes seen as (rows, columns): in canonical order, sources stand side by side."""
-    return replace(entry, shape=(math.prod(entry.shape) // columns, columns))
+def _side_by_side(recipes: Recipes) -> Recipes:
+    """Return the recipes with W_enc as a matrix: in canonical order, sources stand side by side."""
+    recipe = recipes.plan["W_enc"]
+    if len(recipes.entry("W_enc").shape) == 2:
+        return recipes
+    merged = recipe.model_copy(update={"steps": (*recipe.steps, Step(do="merge_first_axes"))})
+    return replace(recipes, plan={**recipes.plan, "W_enc": merged})

@@ -44,6 +44,7 @@ CHECKS: tuple[Check, ...] = (
     ArtifactCheck("weights_sound", "weights", weights.weights_sound, blocking=True),
     ArtifactCheck("golden_replays", "weights", weights.golden_replays),
     ArtifactCheck("source_agrees", "weights", weights.source_agrees),
+    ArtifactCheck("conversion_agrees", "weights", weights.conversion_agrees),
     ArtifactCheck("recomputed", "data", numbers.recomputed),
 )
 """Every check, in the order in which they run."""

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from saereg.errors import did_you_mean
+from saereg.registry.semantics import semantics_of
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject, document_findings
 from saereg.schemas.artifact_config import is_training
 from saereg.schemas.cfg import SaelensConfig, SaelensMetadata
@@ -117,11 +118,14 @@ def manifest_and_config_agree(artifact: ArtifactSubject) -> Iterator[Finding]:
     ]
     if isinstance(claim, TranscoderArtifact):
         pairs.append(("d_out", claim.d_out, config.d_out))
-    k = getattr(config, "k", None)
+    k = semantics_of(config).k
     if k is not None and claim.sparsity.k is not None:
         pairs.append(("sparsity/k", claim.sparsity.k, float(k)))
     if isinstance(claim, CrosscoderArtifact):
         pairs.append(("sources", claim.sources, getattr(config, "sources", None)))
+    elif not isinstance(config, SaelensConfig):  # SAELens' architectures say the kind, and have been compared
+        pairs.append(("kind", claim.kind, config.kind))
+    pairs.append(("format", claim.format, "saelens" if isinstance(config, SaelensConfig) else "saereg"))
     for name, stated, found in pairs:
         if stated != found:
             message = f"the manifest says {name} = {_show(stated)}, cfg.json says {_show(found)}"

@@ -7,6 +7,7 @@ from saereg.registry.metrics.claims import judge
 from saereg.registry.release import INDEX_FILE
 from saereg.registry.semantics import semantics_of
 from saereg.registry.validators.subject import ArtifactSubject
+from saereg.schemas.cfg_native import BY_K
 from saereg.schemas.manifest import CrosscoderArtifact
 from saereg.schemas.metrics import Claim, Measurement, Verdict
 from saereg.schemas.report import Finding
@@ -45,9 +46,10 @@ def _impossible(claim: Claim, d_sae: int) -> str | None:
 
 
 def recorded_l0(artifact: ArtifactSubject) -> Iterator[Finding]:
-    """SR413: the L0 recorded for a TopK dictionary is at most k."""
-    k = getattr(artifact.config, "k", None)
-    if artifact.config is None or artifact.config.architecture not in ("topk", "abstopk") or k is None:
+    """SR413: the L0 recorded for a dictionary that keeps k latents of each row is at most k."""
+    rules = semantics_of(artifact.config) if artifact.config is not None else None
+    k = rules.k if rules is not None and rules.activation in BY_K else None
+    if k is None:
         return
     for measurement in artifact.evidence.metrics if artifact.evidence else ():
         most = measurement.maximum if measurement.maximum is not None else measurement.value
@@ -104,7 +106,7 @@ def _shape_missed(found: tuple[int, ...] | None, rows: int, artifact: ArtifactSu
 
 def recomputed(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR411 to SR416: metrics are recomputed from the weights and compared with claims and records."""
-    from saereg.registry.loading import load_folder
+    from saereg.registry.loading import load_path
     from saereg.registry.metrics.engine import measure
 
     manifest, root = artifact.release.manifest, artifact.release.root
@@ -114,7 +116,7 @@ def recomputed(artifact: ArtifactSubject) -> Iterator[Finding]:
     usable = sorted(names & set(manifest.evaluations)) if manifest else []
     if not usable or manifest is None:
         return
-    dictionary = load_folder(root / artifact.claim.path, layout=artifact.claim.format)
+    dictionary = load_path(root / artifact.claim.path, layout=artifact.claim.format, as_library=True)
     measured: list[Measurement] = []
     for name in usable:
         evaluation = manifest.evaluations[name]

@@ -185,6 +185,9 @@ _TABLE: tuple[tuple[str, Severity, str, str, str], ...] = (
     ("SR425", "error", "an evaluation file does not fit",
      "Metrics cannot be computed on it as declared.",
      "Correct the evaluation in the manifest, or the file."),
+    ("SR426", "error", "the record of the conversion is of other weights",
+     "conversion.json proves something of a file that is not the one beside it.",
+     "Convert again, or remove conversion.json."),
 )  # fmt: skip
 
 RULES = {row[0]: Rule(*row) for row in _TABLE}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from saereg.registry.semantics import FOLDED
+from saereg.registry.semantics import FOLDED, semantics_of
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject
 from saereg.schemas.cfg import SaelensConfig
 from saereg.schemas.manifest import CrosscoderArtifact, TranscoderArtifact
@@ -61,9 +61,9 @@ def last_hidden_state(release: ReleaseSubject) -> Iterator[Finding]:
 
 
 def last_hidden_state_in_config(artifact: ArtifactSubject) -> Iterator[Finding]:
-    """SR304: the same trap, in the hf_hook_name of a SAELens configuration."""
+    """SR304: the same trap, in the hf_hook_name of a configuration."""
     config, manifest = artifact.config, artifact.release.manifest
-    if not isinstance(config, SaelensConfig) or manifest is None or isinstance(artifact.claim, CrosscoderArtifact):
+    if config is None or manifest is None or isinstance(artifact.claim, CrosscoderArtifact):
         return
     match = _HIDDEN_STATES.match(config.metadata.hf_hook_name or "")
     site = manifest.sites.get(artifact.claim.site)
@@ -100,10 +100,16 @@ def site_width(artifact: ArtifactSubject) -> Iterator[Finding]:
 
 def normalization_applied(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR311: the declared normalization is one that readers apply."""
-    kind = getattr(artifact.config, "normalize_activations", None)
+    config = artifact.config
+    kind = semantics_of(config).normalization.kind if config is not None else None
     if kind in FOLDED:
-        message = f"normalize_activations is {kind!r}, which SAELens does not apply at inference"
-        yield artifact.config_finding("SR311", message, "/normalize_activations", expected="none (folded)", found=kind)
+        theirs = isinstance(config, SaelensConfig)
+        pointer = "/normalize_activations" if theirs else "/semantics/normalization/kind"
+        who = (
+            "normalize_activations is {!r}, which SAELens does" if theirs else "normalization is {!r}, which readers do"
+        )
+        message = f"{who.format(kind)} not apply at inference"
+        yield artifact.config_finding("SR311", message, pointer, expected="none (folded)", found=kind)
 
 
 def tokens_stated(release: ReleaseSubject) -> Iterator[Finding]:

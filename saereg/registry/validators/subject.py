@@ -11,7 +11,7 @@ from saereg.errors import WeightsError
 from saereg.registry.files.digest import release_digest, sha256_of
 from saereg.registry.files.folder import Entry, scan
 from saereg.registry.files.header import Header, TensorEntry, read_header
-from saereg.registry.formats.layout import CONFIG_FILE, GOLDEN_FILE, WEIGHTS_FILES
+from saereg.registry.files.names import CONFIG_FILE, GOLDEN_FILE, WEIGHTS_FILES
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
 from saereg.registry.validators.rules import RULES
 from saereg.schemas import jsontext

@@ -6,6 +6,7 @@ from typing import Any
 from saereg.registry.files.header import TensorEntry
 from saereg.registry.validators.subject import ArtifactSubject
 from saereg.schemas.cfg import INFERENCE, TensorSpec
+from saereg.schemas.cfg_native import DictionaryConfig
 from saereg.schemas.report import Finding
 
 
@@ -25,7 +26,8 @@ def architecture_matches(artifact: ArtifactSubject) -> Iterator[Finding]:
     missing, extra = set(expected) - found, found - set(expected)
     if not missing and not extra:
         return
-    others = [name for name in _with_tensors(found) if name != config.architecture]
+    theirs = not isinstance(config, DictionaryConfig)  # our own dialect has switches, and no name to choose instead
+    others = [name for name in _with_tensors(found) if name != config.architecture] if theirs else []
     if others:
         message = f"architecture is {config.architecture!r}, but the tensors are those of {' or '.join(others)}"
         yield artifact.config_finding("SR211", message, "/architecture", expected=", ".join(others))

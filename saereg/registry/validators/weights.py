@@ -1,11 +1,15 @@
 """SR2 and SR4 at level weights: finite values, thresholds, golden vectors, round trip. Read in blocks."""
 
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from saereg.errors import WeightsError
+from saereg.registry.files.names import CONVERSION_FILE
 from saereg.registry.validators.layout import SMALL
-from saereg.registry.validators.subject import ArtifactSubject
-from saereg.schemas.cfg_crosscoder import CrosscoderConfig
+from saereg.registry.validators.subject import MAX_CONFIG_BYTES, ArtifactSubject
+from saereg.schemas.cfg import SaelensConfig
+from saereg.schemas.conversion import Conversion
+from saereg.schemas.document import check_text
 from saereg.schemas.report import Finding
 
 
@@ -38,13 +42,15 @@ def golden_present(artifact: ArtifactSubject) -> Iterator[Finding]:
 def golden_replays(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR420 and SR421: the released files compute what the source of the weights computed."""
     from saereg.registry.evidence.golden import MAX_REL_ERROR, replay
+    from saereg.registry.evidence.stream import streamed
+    from saereg.registry.files.flat import open_safetensors
 
     header, config = artifact.header, artifact.config
     if header is None or config is None or artifact.golden_path not in artifact.release.files:
         return
     root = artifact.release.root
     try:
-        replayed = replay(config, root / artifact.weights_path, header, root / artifact.golden_path)
+        replayed = replay(streamed(config, open_safetensors(root / artifact.weights_path)), root / artifact.golden_path)
     except WeightsError as error:
         yield artifact.finding("SR420", str(error), path=artifact.golden_path)
         return
@@ -72,7 +78,7 @@ def golden_replays(artifact: ArtifactSubject) -> Iterator[Finding]:
 
 def _golden_hint(artifact: ArtifactSubject) -> str | None:
     config = artifact.config
-    if config is None or isinstance(config, CrosscoderConfig):
+    if not isinstance(config, SaelensConfig):
         return None
     other = "false" if config.apply_b_dec_to_input else "true"
     return f"try the switches of cfg.json: apply_b_dec_to_input {other}, normalize_activations, threshold units"
@@ -81,6 +87,7 @@ def _golden_hint(artifact: ArtifactSubject) -> str | None:
 def source_agrees(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR422 and SR424: the weights are what the manifest says was made of the source checkpoint."""
     from saereg.registry.evidence.round_trip import compare_with_source, disagreements
+    from saereg.registry.files.flat import open_safetensors
 
     source, header, folder = artifact.claim.source_checkpoint, artifact.header, artifact.release.checkpoints
     if source is None or header is None or folder is None or not (folder / source.path).is_file():
@@ -94,12 +101,29 @@ def source_agrees(artifact: ArtifactSubject) -> Iterator[Finding]:
         return
     weights = artifact.release.root / artifact.weights_path
     try:
-        compared = compare_with_source(weights, header, folder / source.path, source)
+        compared = compare_with_source(open_safetensors(weights), folder / source.path, source)
     except WeightsError as error:
         yield artifact.claim_finding("SR422", str(error), "/source_checkpoint")
         return
     largest = artifact.inspection.largest if artifact.inspection else {}
-    for name, what in disagreements(compared, source, largest).items():
+    for name, what in disagreements(compared.tensors, source.tensors, largest).items():
         message = f"{name} is not {source.tensors[name].key} of {source.path}: {what}"
         difference = f"{compared.tensors[name].max_abs_diff:.3g}"
         yield artifact.finding("SR422", message, path=artifact.weights_path, expected="0.0", found=difference)
+
+
+def conversion_agrees(artifact: ArtifactSubject) -> Iterator[Finding]:
+    """SR426: a conversion.json is of the weights beside it."""
+    path = f"{artifact.claim.path}/{CONVERSION_FILE}"
+    if path not in artifact.release.files or artifact.inspection is None:
+        return
+    text, problems = artifact.release.read_text(path, MAX_CONFIG_BYTES)
+    record, problems = check_text(Conversion, text) if text is not None else (None, problems)
+    if record is None:
+        yield artifact.finding("SR426", f"{CONVERSION_FILE} cannot be read: {problems[0].sentence}", path=path)
+        return
+    name, found = PurePosixPath(artifact.weights_path).name, artifact.inspection.sha256
+    proved = {file.name: file.sha256 for file in record.written}
+    if proved.get(name) != found:
+        message = f"{CONVERSION_FILE} proves something of other weights than {name}"
+        yield artifact.finding("SR426", message, path=path, expected=found, found=proved.get(name, "another file"))

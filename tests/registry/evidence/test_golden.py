@@ -1,5 +1,7 @@
 """Golden vectors: written, read and replayed, and what a disagreement says."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -7,39 +9,55 @@ from saereg.errors import WeightsError
 from saereg.registry.dictionary import Dictionary
 from saereg.registry.evidence.golden import MAX_REL_ERROR, compare, replay
 from saereg.registry.evidence.golden_file import GoldenVectors, read_golden, tensor_bytes, write_golden
-from saereg.registry.files.header import read_header
-from saereg.registry.formats import FORMATS
+from saereg.registry.evidence.stream import streamed
+from saereg.registry.files.flat import FlatFile, open_safetensors
+from saereg.schemas.artifact_config import ArtifactConfig
 from saereg.schemas.cfg import INFERENCE
-from tests.registry.factories import CROSSCODERS, ROWS, checkpoint, config, crosscoder_config, rows
+from tests.registry.factories import (
+    CROSS_LAYERS,
+    CROSSCODERS,
+    NATIVE,
+    ROWS,
+    checkpoint,
+    config,
+    cross_layer_config,
+    crosscoder_config,
+    native_config,
+    rows,
+    write,
+)
 from tests.releases import golden_of
 
 
-def released(source, folder):
-    """Write a checkpoint and golden vectors of it; return (cfg, weights, header, golden path)."""
-    crosscoder = getattr(source.cfg, "kind", None) == "crosscoder"
-    FORMATS["saereg-crosscoder" if crosscoder else "saelens"].write(source, folder)
+def released(source, folder) -> tuple[ArtifactConfig, FlatFile, Path]:
+    """Write a checkpoint and golden vectors of it; return (cfg, file of the weights, golden path)."""
+    several = getattr(source.cfg, "n_sources", None) or getattr(source.cfg, "n_layers", None)
+    write(source, folder)
     (path,) = folder.glob("*weights.safetensors")
-    shape = (source.cfg.n_sources, source.cfg.d_in) if crosscoder else (source.cfg.d_in,)
+    shape = (several, source.cfg.d_in) if several else (source.cfg.d_in,)
     x = rows(ROWS, *shape)
     dictionary = Dictionary(source)
     if source.cfg.architecture == "temporal":
         f, x_hat = dictionary.encode(x[None])[0], dictionary(x[None])[0]
         dictionary = type("Fixed", (), {"encode": lambda self, _: f, "__call__": lambda self, _: x_hat})()
     write_golden(folder / "golden.safetensors", golden_of(dictionary, x))
-    return source.cfg, path, read_header(path), folder / "golden.safetensors"
+    return source.cfg, open_safetensors(path), folder / "golden.safetensors"
 
 
-EVERY = {name: lambda name=name: config(name) for name in INFERENCE} | {
-    f"crosscoder {name}": lambda name=name: crosscoder_config(name, "center_scale") for name in CROSSCODERS
-}
+EVERY = (
+    {name: lambda name=name: config(name) for name in INFERENCE}
+    | {f"crosscoder {name}": lambda name=name: crosscoder_config(name, "center_scale") for name in CROSSCODERS}
+    | {f"native {name}": lambda name=name: native_config(name, "transcoder") for name in NATIVE}
+    | {f"across layers {name}": lambda name=name: cross_layer_config(name) for name in CROSS_LAYERS}
+)
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_architecture_replays_its_own_vectors(tmp_path, name):
     """Equal active sets, an error within that of the type."""
-    cfg, *files = released(checkpoint(EVERY[name]()), tmp_path)
+    cfg, file, path = released(checkpoint(EVERY[name]()), tmp_path)
 
-    replayed = replay(cfg, *files)
+    replayed = replay(streamed(cfg, file), path)
 
     assert replayed.agrees("float32")
     assert replayed.replay.active_sets_equal
@@ -50,9 +68,9 @@ def test_every_architecture_replays_its_own_vectors(tmp_path, name):
 @pytest.mark.parametrize("switch", [{"apply_b_dec_to_input": False}, {"normalize_activations": "layer_norm"}])
 def test_a_wrong_switch_does_not_replay(tmp_path, switch):
     """That is what golden vectors are for."""
-    _, *files = released(checkpoint(config("standard")), tmp_path)
+    _, file, path = released(checkpoint(config("standard")), tmp_path)
 
-    replayed = replay(config("standard", **switch), *files)
+    replayed = replay(streamed(config("standard", **switch), file), path)
 
     assert not replayed.agrees("float32")
 

@@ -1,18 +1,23 @@
 """An export against its source: bytes for what was moved, a tolerance for what was folded."""
 
+import json
+from typing import get_args
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from saereg.errors import WeightsError
-from saereg.registry.evidence import round_trip, stream
 from saereg.registry.evidence.inspection import inspect
-from saereg.registry.evidence.operations import apply, export_tensors
 from saereg.registry.evidence.round_trip import FOLD_TOLERANCE, compare_with_source, disagreements
-from saereg.registry.files.blocks import row_blocks
 from saereg.registry.files.digest import sha256_of
+from saereg.registry.files.flat import open_safetensors
 from saereg.registry.files.header import read_header
-from saereg.schemas.manifest import SourceCheckpoint, SourceTensor
+from saereg.registry.files.tensors import MemoryFile
+from saereg.registry.readings import recipes
+from saereg.registry.readings.recipes import Recipes, with_decoder_norms
+from saereg.schemas.manifest import SourceCheckpoint
+from saereg.schemas.recipe import Operation, SourceTensor
 
 D, F = 5, 8
 
@@ -20,19 +25,38 @@ D, F = 5, 8
 @pytest.fixture(params=[1, 50, 10**7], autouse=True, ids=["a row", "50 bytes", "whole"])
 def block_bytes(request, monkeypatch):
     """Blocks of one row, of some rows, and of all rows."""
-    for module in (round_trip, stream):
-        monkeypatch.setattr(module, "row_blocks", lambda path, entry: row_blocks(path, entry, request.param))
+    monkeypatch.setattr(recipes, "BLOCK_BYTES", request.param)
+    monkeypatch.setattr(recipes, "STRIDED_BLOCK_BYTES", request.param)
+    monkeypatch.setattr(recipes, "MOST_PASSES", 10**9)
+
+
+def parsed(plan):
+    """Return the recipes of a plan as it stands in a manifest."""
+    return {name: SourceTensor.model_validate_json(json.dumps(how)) for name, how in plan.items()}
 
 
 def compared(folder, exported, source, plan):
     """Return (comparison, what is wrong) of two files."""
     save_file({name: tensor.contiguous() for name, tensor in exported.items()}, folder / "exported")
     save_file({name: tensor.contiguous() for name, tensor in source.items()}, folder / "source")
-    tensors = {name: SourceTensor.model_validate(how) for name, how in plan.items()}
+    tensors = parsed(plan)
     checkpoint = SourceCheckpoint(path="source", sha256=sha256_of(folder / "source"), tensors=tensors)
-    header = read_header(folder / "exported")
-    found = compare_with_source(folder / "exported", header, folder / "source", checkpoint)
-    return found, disagreements(found, checkpoint, inspect(folder / "exported", header).largest)
+    found = compare_with_source(open_safetensors(folder / "exported"), folder / "source", checkpoint)
+    largest = inspect(folder / "exported", read_header(folder / "exported")).largest
+    return found, disagreements(found.tensors, tensors, largest)
+
+
+def made(plan, source):
+    """Return what an exporter makes of tensors in memory."""
+    tensors = parsed(plan)
+    ready = with_decoder_norms(Recipes({"": MemoryFile(source)}, tensors, {"constant": (F,)}))
+    return {name: ready.whole(name) for name in tensors}
+
+
+def steps(*names, **arguments):
+    """Return steps without arguments, and then one with."""
+    plain = [{"do": name} for name in names]
+    return [*plain[:-1], plain[-1] | arguments]
 
 
 def with_bits(bits: int) -> torch.Tensor:
@@ -76,7 +100,7 @@ def test_equal_infinities_differ_by_nothing(tmp_path):
 def test_a_transposed_tensor_is_the_same_bytes_in_another_order(tmp_path, dtype):
     """One value changed anywhere is found."""
     encoder = torch.randn(F, D).to(dtype)
-    plan = {"W_enc": {"key": "encoder.weight", "operation": "transpose"}}
+    plan = {"W_enc": {"key": "encoder.weight", "steps": steps("transpose")}}
     changed = encoder.T.clone()
     changed[D - 1, F - 1] += 1
 
@@ -93,7 +117,7 @@ def test_a_square_tensor_that_was_not_transposed_is_found(tmp_path):
     """Its shape says nothing; its values do."""
     square = torch.randn(F, F)
 
-    _, wrong = compared(tmp_path, {"W": square}, {"W": square}, {"W": {"key": "W", "operation": "transpose"}})
+    _, wrong = compared(tmp_path, {"W": square}, {"W": square}, {"W": {"key": "W", "steps": steps("transpose")}})
 
     assert list(wrong) == ["W"]
 
@@ -107,27 +131,98 @@ def test_every_operation_is_redone(tmp_path):
         "W_dec": torch.randn(F, D),
         "log_threshold": torch.randn(F),
         "topk_threshold": torch.tensor(0.7),
+        "heads": torch.randn(2, 3, D),
+        "row": torch.randn(1, F),
     }
     plan = {
-        "transposed": {"key": "encoder", "operation": "transpose"},
-        "tied": {"key": "W_dec", "operation": "copy_of_tied"},
-        "W_enc": {"key": "W_enc", "operation": "times_decoder_norm"},
-        "b_enc": {"key": "b_enc", "operation": "times_decoder_norm"},
-        "W_dec": {"key": "W_dec", "operation": "unit_decoder_norm", "scale": 2.5},
-        "threshold": {"key": "log_threshold", "operation": "exp"},
-        "wide": {"key": "topk_threshold", "operation": "broadcast"},
-        "scaled": {"key": "b_enc", "scale": 0.25},
-        "short": {"key": "b_enc", "dtype_change": "float32->bfloat16"},
+        "transposed": {"key": "encoder", "steps": steps("transpose")},
+        "tied": {"key": "W_dec"},
+        "swapped": {"key": "heads", "steps": steps("swap_axes")},
+        "head": {"key": "heads", "steps": steps("take", axis=1, index=2)},
+        "vector": {"key": "row", "steps": steps("squeeze", axis=0)},
+        "flat": {"key": "heads", "steps": steps("merge_first_axes")},
+        "wide": {"key": "heads", "steps": steps("merge_last_axes")},
+        "W_enc": {"key": "W_enc", "steps": steps("times", vector="decoder_norm", axis=1)},
+        "b_enc": {"key": "b_enc", "steps": steps("times", vector="decoder_norm", axis=0)},
+        "W_dec": {
+            "key": "W_dec",
+            "steps": [*steps("scale", by=2.5), *steps("divide", vector="decoder_norm", axis=0)],
+        },
+        "threshold": {"key": "log_threshold", "steps": steps("exp")},
+        "scaled": {"key": "b_enc", "steps": steps("scale", by=0.25)},
+        "short": {"key": "b_enc", "steps": steps("cast", to="bfloat16")},
+        "summed": {"key": "heads", "steps": steps("sum_first_axis")},
+        "row_sums": {"key": "encoder", "steps": steps("sum_last_axis")},
+        "norms": {"key": "encoder", "steps": steps("norm_last_axis")},
+        "logged": {"key": "log_threshold", "steps": steps("exp", "log")},
+        "root": {"key": "log_threshold", "steps": steps("exp", "sqrt")},
+        "inverse": {"key": "log_threshold", "steps": steps("exp", "reciprocal", by=0.5)},
+        "shifted": {
+            "key": "encoder",
+            "steps": steps("plus", other={"key": "b_enc", "steps": steps("scale", by=-1.0)}, axis=0),
+        },
+        "constant": {"key": None, "fill": 0.5},
         "scalar": {"key": "topk_threshold"},
     }
-    specs = {name: SourceTensor.model_validate(how) for name, how in plan.items()}
-    exported = export_tensors(specs, source, {"wide": (F,)})
+    exported = made(plan, source)
 
     found, wrong = compared(tmp_path, exported, source, plan)
 
     assert wrong == {}
-    assert {name for name, tensor in found.tensors.items() if tensor.bitwise} == {"transposed", "tied", "scalar"}
+    moved = {"transposed", "tied", "swapped", "head", "vector", "flat", "wide", "scalar"}
+    assert {name for name, tensor in found.tensors.items() if tensor.bitwise} == moved
     assert all(tensor.max_abs_diff < 1e-6 for tensor in found.tensors.values())
+    done = {step["do"] for recipe in plan.values() for step in recipe.get("steps", ())}
+    assert done | {"broadcast"} == set(get_args(Operation))
+    norm = 2.5 * source["W_dec"].norm(dim=1)
+    expected = {
+        "transposed": source["encoder"].T,
+        "swapped": source["heads"].transpose(0, 1),
+        "head": source["heads"][:, 2],
+        "vector": source["row"][0],
+        "flat": source["heads"].flatten(0, 1),
+        "wide": source["heads"].flatten(1, 2),
+        "W_enc": source["W_enc"] * norm,
+        "b_enc": source["b_enc"] * norm,
+        "W_dec": 2.5 * source["W_dec"] / norm[:, None],
+        "threshold": source["log_threshold"].exp(),
+        "short": source["b_enc"].bfloat16(),
+        "summed": source["heads"].sum(dim=0),
+        "row_sums": source["encoder"].sum(dim=1),
+        "norms": source["encoder"].norm(dim=1),
+        "logged": source["log_threshold"],
+        "root": (source["log_threshold"] / 2).exp(),
+        "inverse": 1 / (source["log_threshold"].exp() + 0.5),
+        "shifted": source["encoder"] - source["b_enc"][:, None],
+        "constant": torch.full((F,), 0.5),
+    }
+    assert all(torch.allclose(exported[name], value, rtol=1e-6, atol=1e-7) for name, value in expected.items())
+
+
+def test_one_number_for_all_latents_is_redone(tmp_path):
+    """Also where a block, or the whole tensor, is one latent."""
+    plan = {"threshold": {"key": "topk_threshold", "steps": steps("broadcast", shape=[F])}}
+    source = {"topk_threshold": torch.tensor(0.7)}
+
+    exported = made(plan, source)
+    found, wrong = compared(tmp_path, exported, source, plan)
+
+    assert exported["threshold"].tolist() == pytest.approx([0.7] * F)
+    assert wrong == {}
+    assert not found.tensors["threshold"].bitwise
+
+
+def test_a_tensor_that_the_source_lacks_is_zeros(tmp_path):
+    """And nothing else; it is never called moved."""
+    plan = {"b_enc": {"key": None}, "W_dec": {"key": "W_dec"}}
+    W_dec = torch.randn(F, D)
+
+    found, right = compared(tmp_path, {"b_enc": torch.zeros(F), "W_dec": W_dec}, {"W_dec": W_dec}, plan)
+    _, wrong = compared(tmp_path, {"b_enc": torch.full((F,), 1e-3), "W_dec": W_dec}, {"W_dec": W_dec}, plan)
+
+    assert (found.tensors["b_enc"].operation, found.tensors["b_enc"].bitwise) == ("zeros", False)
+    assert right == {}
+    assert wrong == {"b_enc": "max_abs_diff 0.001 from zeros of "}
 
 
 @pytest.mark.parametrize(("factor", "agrees"), [(0.5, True), (5.0, False)])
@@ -137,10 +232,12 @@ def test_a_fold_agrees_within_rounding_of_its_largest_value(tmp_path, factor, ag
     exported = source * 1000.0
     exported[2] += 1000 * FOLD_TOLERANCE * factor
 
-    _, wrong = compared(tmp_path, {"b": exported}, {"b": source}, {"b": {"key": "b", "scale": 1000.0}})
+    _, wrong = compared(
+        tmp_path, {"b": exported}, {"b": source}, {"b": {"key": "b", "steps": steps("scale", by=1000.0)}}
+    )
 
     assert (wrong == {}) == agrees
-    assert agrees or wrong["b"].endswith(" from identity of b")
+    assert agrees or wrong["b"].endswith(" from scale by 1000.0 of b")
 
 
 def test_a_change_of_type_must_be_declared(tmp_path):
@@ -149,7 +246,7 @@ def test_a_change_of_type_must_be_declared(tmp_path):
     rounded = source.bfloat16()
 
     _, declared = compared(
-        tmp_path, {"b": rounded}, {"b": source}, {"b": {"key": "b", "dtype_change": "float32->bfloat16"}}
+        tmp_path, {"b": rounded}, {"b": source}, {"b": {"key": "b", "steps": steps("cast", to="bfloat16")}}
     )
     _, undeclared = compared(tmp_path, {"b": rounded}, {"b": source}, {"b": {"key": "b"}})
     _, lossless = compared(tmp_path, {"b": source.double()}, {"b": source}, {"b": {"key": "b"}})
@@ -158,34 +255,46 @@ def test_a_change_of_type_must_be_declared(tmp_path):
     assert list(undeclared) == list(lossless) == ["b"]
 
 
+NORM = {"vector": "decoder_norm", "axis": 0}
+
 REFUSED = {
-    "source tensor": ({"b": {"key": "c"}}, "source: c: missing; the checkpoint holds W, b, n"),
+    "source tensor": ({"b": {"key": "c"}}, "source: c: missing; the file holds W, b, n"),
     "exported tensor": ({"x": {"key": "b"}}, "exported: x: is in source_checkpoint.tensors but not in the file"),
-    "shape": ({"b": {"key": "W"}}, f"exported: b: shape ({F},), but W in the source is ({F}, {D})"),
-    "transposed vector": (
-        {"b": {"key": "b", "operation": "transpose"}},
-        f"exported: b: shape ({F},), but b in the source is ({F},)",
+    "shape": (
+        {"b": {"key": "W"}},
+        f"exported: b: shape ({F},), but identity of W in the source, ({F}, {D}), is ({F}, {D})",
     ),
-    "whole numbers": ({"b": {"key": "n", "operation": "exp"}}, "exported: b: cannot compute exp of n, which is I64"),
+    "transposed vector": (
+        {"b": {"key": "b", "steps": steps("transpose")}},
+        f"source: b: cannot transpose a tensor of shape ({F},); expected ({F},)",
+    ),
+    "an index beyond the axis": (
+        {"b": {"key": "W", "steps": steps("take", axis=1, index=D)}},
+        f"source: W: cannot take axis 1 index {D} a tensor of shape ({F}, {D}); expected ({F},)",
+    ),
+    "whole numbers": (
+        {"b": {"key": "n", "steps": steps("exp")}},
+        "source: n: cannot exp whole numbers (int64); cast them to float32 first",
+    ),
     "no decoder": (
-        {"b": {"key": "b", "operation": "times_decoder_norm"}},
-        "source: b: times_decoder_norm needs to know which tensor of the source W_dec is",
+        {"b": {"key": "b", "steps": steps("times", **NORM)}},
+        "source: b: its recipe needs to know which tensor of the source W_dec is",
     ),
     "decoder is a vector": (
-        {"b": {"key": "b", "operation": "times_decoder_norm"}, "W_dec": {"key": "b"}},
-        f"source: b: F32 ({F},) has no decoder norms",
+        {"b": {"key": "b", "steps": steps("times", **NORM)}, "W_dec": {"key": "b"}},
+        f"source: b: float32 ({F},) has no decoder norms",
     ),
     "other latents": (
-        {"d": {"key": "d", "operation": "times_decoder_norm"}, "W_dec": {"key": "W"}},
-        f"exported: d: shape ({D},), but W_dec in the source has {F} rows: cannot redo times_decoder_norm",
+        {"d": {"key": "d", "steps": steps("times", **NORM)}, "W_dec": {"key": "W"}},
+        f"source: d: cannot times decoder_norm axis 0 a tensor of shape ({D},); expected ({D},)",
     ),
     "broadcast of many": (
-        {"b": {"key": "b", "operation": "broadcast"}},
-        f"source checkpoint: cannot apply 'broadcast' to a tensor of shape ({F},)",
+        {"b": {"key": "b", "steps": steps("broadcast", shape=[F])}},
+        f"source: b: cannot broadcast shape ({F},) a tensor of shape ({F},); expected ({F},)",
     ),
-    "cast from another type": (
-        {"b": {"key": "b", "dtype_change": "float16->float32"}},
-        "source checkpoint: is torch.float32, and cannot be cast float16->float32",
+    "another file": (
+        {"b": {"key": "b", "file": "layer_3.safetensors"}},
+        "layer_3.safetensors: b: this file of the source is missing",
     ),
 }
 
@@ -203,9 +312,3 @@ def test_an_export_that_cannot_be_redone_is_refused(tmp_path, name):
         compared(tmp_path, exported, source, plan)
 
     assert str(caught.value) == message
-
-
-def test_an_unknown_operation_is_refused():
-    """The schema knows none, neither does the code."""
-    with pytest.raises(WeightsError, match=r"^source checkpoint: cannot apply 'rotate' to a tensor of shape \(2,\)$"):
-        apply("rotate", torch.ones(2))

@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 
 from saereg.registry.build import build
 from saereg.registry.checkpoint import Checkpoint
+from saereg.registry.conversion.write import write_checkpoint
 from saereg.registry.dictionary import Dictionary
 from saereg.registry.files.digest import sha256_of
-from saereg.registry.formats import FORMATS
 from saereg.registry.evidence.golden_file import write_golden
 from saereg.schemas.artifact_config import parse_config
 from saereg.schemas.document import canonical
@@ -41,7 +41,7 @@ for seed, (name, more) in enumerate({"topk": {"k": 32}, "jumprelu": {}, "standar
         weights["threshold"] += 15
     if name == "standard":
         weights["b_enc"] -= 30
-    FORMATS["saelens"].write(Checkpoint(cfg, weights), release / name)
+    write_checkpoint(Checkpoint(cfg, weights), release / name, "saelens")
     x = torch.randn(8, D_IN, generator=torch.Generator().manual_seed(9))
     write_golden(release / name / "golden.safetensors", golden_of(Dictionary(Checkpoint(cfg, weights)), x))
     artifact = {"id": name, "path": name, "d_in": D_IN, "d_sae": D_SAE, "kind": "sae", "site": "block-1"}
@@ -51,7 +51,8 @@ for seed, (name, more) in enumerate({"topk": {"k": 32}, "jumprelu": {}, "standar
         source.parent.mkdir()
         moved = {name: weights[name] for name in ("W_dec", "b_enc", "b_dec")}
         save_file({"encoder.weight": weights["W_enc"].T.contiguous(), **moved}, source)
-        plan = {"W_enc": {"key": "encoder.weight", "operation": "transpose"}, **{name: {"key": name} for name in moved}}
+        plan = {name: {"key": name} for name in moved}
+        plan["W_enc"] = {"key": "encoder.weight", "steps": [{"do": "transpose"}]}
         artifacts[-1]["source_checkpoint"] = {"path": source.name, "sha256": sha256_of(source), "tensors": plan}
 manifest = _manifest(artifacts)
 manifest["base_models"]["tiny"]["d_model"] = D_IN

@@ -1,9 +1,9 @@
-"""File names of the layouts. Does not import torch."""
+"""File names in the folder of a dictionary. Does not import torch."""
 
 CONFIG_FILE = "cfg.json"
-"""Configuration of a dictionary, in every layout."""
+"""Configuration of a dictionary, in both layouts."""
 
-WEIGHTS_FILES = {"saelens": "sae_weights.safetensors", "saereg-crosscoder": "weights.safetensors"}
+WEIGHTS_FILES = {"saelens": "sae_weights.safetensors", "saereg": "weights.safetensors"}
 """Layout → file of its weights."""
 
 GOLDEN_FILE = "golden.safetensors"
@@ -14,3 +14,6 @@ SPARSITY_FILE = "sparsity.safetensors"
 
 LOG_FILE = "training.log"
 """Log of a training run."""
+
+CONVERSION_FILE = "conversion.json"
+"""What a dictionary was converted from, and the proof that it is the same."""

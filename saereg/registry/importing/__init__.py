@@ -1,0 +1,1 @@
+"""From a grid of training checkpoints to a release."""
