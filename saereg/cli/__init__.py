@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -82,6 +83,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. Every error on purpose is one line; data goes to stdout, the rest to stderr."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half done is removed
     sys.exit(run(arguments))
 
 

@@ -37,7 +37,7 @@ def command(path: Path, values: tuple[str, ...], layout: str | None, form: str) 
     places = inventory(path) if layout is None else (_named(path, layout),)
     if len(places) > 1:
         click.echo(_many_json(places) if form == "json" else _many(places))
-        known = next((place for place in places if len(place.matches) == 1), None)
+        known = next((p for p in places if len(p.matches) == 1 and not p.matches[0].layout.anybodys), None)
         next_step("saereg detect", known.path if known else places[0].path)
         return
     (place,) = places
@@ -71,10 +71,15 @@ def _require_one(place: Found, *, named: bool) -> None:
 def _many(places: tuple[Found, ...]) -> str:
     rows = []
     for place in places:
-        names = ", ".join(match.layout.name for match in place.matches) or "–"
+        names = ", ".join(_name(match) for match in place.matches) or "–"
         why = place.problem or "; ".join(match.because for match in place.matches) or ", ".join(place.keys)
         rows.append((visible(str(place.path)), names, visible(shorten(why, WIDEST))))
     return table(("path", "layout", "because"), rows)
+
+
+def _name(match: Match) -> str:
+    """Return the name of a layout, with a mark where it must be named because anybody's tensors could be so."""
+    return f"{match.layout.name}?" if match.layout.anybodys else match.layout.name
 
 
 def _many_json(places: tuple[Found, ...]) -> str:
@@ -83,6 +88,7 @@ def _many_json(places: tuple[Found, ...]) -> str:
             {
                 "path": str(place.path),
                 "layouts": {match.layout.name: match.because for match in place.matches},
+                "sure": len(place.matches) == 1 and not place.matches[0].layout.anybodys,
                 "problem": place.problem,
             }
             for place in places

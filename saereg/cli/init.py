@@ -46,7 +46,7 @@ DEFAULTS = {"to": "saelens", "stream": "residual", "io": "output"}
 @click.argument("directory", metavar="DIR")
 @click.option("--template", required=True, help="File names, e.g. 'sae_layer{layer:02d}_{snapshot}.pt'.")
 @click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="What the files do not say; repeat it.")
-@click.option("--from", "layout", metavar="LAYOUT", help="Layout of the files. [default: recognized, else state-dict]")
+@click.option("--from", "layout", metavar="LAYOUT", help="Layout of the files. [default: recognized, else state_dict]")
 @click.option("--sample", type=click.Path(path_type=Path), help="Activations `x`, to score what must be given.")
 @click.option("--sample-for", metavar="FILE", help="Checkpoint that the sample belongs to. [default: the first]")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Release folder to make or go on with.")

@@ -123,10 +123,11 @@ def load_path(
         layout: name of the layout, where several fit.
         given: what the files do not say.
         as_library: whether to go on, as the layout's own library does, where something that decides the function is
-            said nowhere; of releases the validators report it.
+            said nowhere or weights are not finite; of releases the validators report it.
 
     Raises:
         FormatError: when it is said nowhere.
+        WeightsError: when a weight is NaN or infinite.
         UsageError: when there is no such device.
         SaeregError: whatever `read` raises.
     """
@@ -137,7 +138,10 @@ def load_path(
     reading = read(path, given, layout)
     if reading.unsettled is not None and not as_library:
         raise FormatError(path, reading.unsettled)
-    return Dictionary(reading.checkpoint(device))
+    checkpoint = reading.checkpoint(device)
+    if not as_library and device != "meta":
+        reading.require_finite(checkpoint)
+    return Dictionary(checkpoint)
 
 
 def _require_device(device: str) -> None:

@@ -224,6 +224,14 @@ def _check_followed(rules: Semantics) -> None:
         raise ValueError("bias_reduction 'sum_over_sources' is of crosscoders")
     if rules.activation in ("relu", "gated") and not rules.rectified:
         raise ValueError(f"activation {rules.activation!r} keeps no negative latent: `rectified` is true")
+    if rules.activation == "abstopk" and rules.rectified:
+        raise ValueError("activation 'abstopk' keeps negative latents: `rectified` is false")
+    if rules.activation == "groupmax" and rules.gate_quantity != "pre_activation":
+        raise ValueError("activation 'groupmax' takes the largest pre-activation of a group")
+    if not rules.normalization.applied_by_reader:
+        raise ValueError("a normalization that is stated here is applied: applied_by_reader is true")
+    if (rules.threshold == "none") != (rules.threshold_units == "none"):
+        raise ValueError("a threshold is in units of the gate quantity: threshold and threshold_units go together")
 
 
 def _check_k(activation: str, k: float | None, d_sae: int) -> None:

@@ -1,6 +1,6 @@
 """A number and everything one must know to compute it again."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -30,6 +30,9 @@ ClaimKind = Literal["recomputed", "training_running_mean", "training_window", "l
 
 DType = Literal["float64", "float32", "float16", "bfloat16"]
 """A floating-point type, as SAELens and torch name it."""
+
+FLOATS: tuple[DType, ...] = get_args(DType)
+"""The same, to iterate over."""
 
 
 class Claim(Record):

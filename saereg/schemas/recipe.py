@@ -56,8 +56,8 @@ class Step(Record):
     """What is done."""
     by: float | None = Field(default=None, allow_inf_nan=False)
     """Factor of `scale`; what `reciprocal` adds to the denominator."""
-    to: DType | None = None
-    """Type that `cast` gives."""
+    to: DType | Literal["int32", "int64"] | None = None
+    """Type that `cast` gives; a whole number only where a layout wants one, such as k."""
     axis: int | None = Field(default=None, ge=0)
     """Axis of `take` and `squeeze`; axis that the vector of `times`, `divide` and `plus` runs along."""
     index: int | None = Field(default=None, ge=0)
@@ -159,9 +159,14 @@ ZEROS = SourceTensor(key=None)
 """A tensor that the source does not have and that means nothing there."""
 
 
-def constant(number: float | tuple[float, ...]) -> SourceTensor:
+def constant(number: float | tuple[float, ...], *steps: Step) -> SourceTensor:
     """Return the recipe of a tensor that is one number, or of a vector, which is not in a tensor of the source."""
-    return SourceTensor(fill=number)
+    return SourceTensor(fill=number, steps=steps)
+
+
+def scalar(number: float, to: DType | Literal["int32", "int64"]) -> SourceTensor:
+    """Return the recipe of a tensor of shape () that is in no tensor of the source."""
+    return constant(number, Step(do="broadcast", shape=()), Step(do="cast", to=to))
 
 
 def scaled(by: float) -> Step:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import saereg as package
+from saereg.errors import WeightsError
 from saereg.schemas.conversion import Conversion
 from tests.upstream import D, F, K, random
 
@@ -59,6 +60,46 @@ def test_detect_gives_the_same_as_json(saereg, place):
     assert value["semantics"]["pre_encoder_subtraction"] == "b_dec"
     assert value["tensors"]["W_enc"] == {"key": "encoder.weight", "steps": [{"do": "transpose"}]}
     assert value["writable"]["saelens"] is None
+
+
+def test_names_that_anybody_may_choose_decide_nothing(saereg, place):
+    """Two Linears without a document: neither alone nor in a list are they somebody's layout."""
+    (place / "zoo/own").mkdir(parents=True)
+    shapes = {"encoder.weight": (F, D), "encoder.bias": (F,), "decoder.weight": (D, F), "decoder.bias": (D,)}
+    torch.save({name: random(*shape) for name, shape in shapes.items()}, place / "zoo/own/sae.pt")
+    sparsify(place / "zoo/layers.3")
+    alone = saereg("detect", "zoo/own")
+    assert (alone.code, alone.out) == (2, "")
+    assert "names that anybody may have given them" in alone.err
+    assert "(candidates: deepseek_r1, state_dict)" in alone.err
+    listed = saereg("detect", "zoo")
+    assert listed.out.splitlines()[2].split()[:2] == ["zoo/own", "deepseek_r1?"]
+    assert listed.next == "saereg detect zoo/layers.3"
+
+
+def test_weights_that_are_not_finite_are_not_loaded(place):
+    """The same sentence as in a conversion."""
+    folder = sparsify(place / "layers.3")
+    weights = load_file(folder / "sae.safetensors")
+    weights["W_dec"][3, 2] = float("nan")
+    save_file(weights, folder / "sae.safetensors")
+    with pytest.raises(WeightsError, match=r"a value at \(3, 2\) of W_dec is not finite"):
+        package.load(folder)
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_and_never_indexed(saereg, place):
+    """The folder of a process that is gone; one of a process that runs is left alone."""
+    sparsify(place / "layers.3")
+    gone, running = place / ".out.999999999-ab.tmp", place / f".out.{os.getpid()}-ab.tmp"
+    for folder in (gone, running):
+        folder.mkdir()
+        (folder / "cfg.json").write_text("{}")
+    assert saereg("convert", "layers.3", "out", "--to", "saelens").code == 0
+    assert (gone.exists(), running.exists()) == (False, True)
+    (place / "release/.left.1-ab.tmp").mkdir()
+    (place / "release/.left.1-ab.tmp/cfg.json").write_text("{}")
+    saereg("build", "release")
+    assert ".left" not in (place / "release/index.json").read_text()
 
 
 def test_detect_lists_the_dictionaries_below_a_folder(saereg, place):

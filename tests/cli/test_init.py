@@ -60,7 +60,7 @@ def test_alone_it_shows_the_grid_and_what_must_be_given(init, folder):
         "missing: layer 2, snapshot 100M\n"
         "twice: layer 1, snapshot 50M: sae_layer01_50M.pt, sae_layer1_50M.pt\n"
         "no match: notes.pt\n\n"
-        "state-dict: sae_layer00_50M.pt\n\n"
+        "state_dict: sae_layer00_50M.pt\n\n"
         "tensor                     type     shape     part\n"
         "state_dict/encoder.weight  float32  (48, 16)  W_enc\n"
         "state_dict/encoder.bias    float32  (48,)     b_enc\n"

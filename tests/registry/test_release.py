@@ -207,7 +207,7 @@ def test_a_folder_in_no_layout_is_refused(tmp_path):
     unknown = (
         "in no layout that saereg knows; its tensors are eggs, spam, and no document beside them says what they mean"
     )
-    reason = f"{unknown}; if you know what they mean, say it with --from state-dict"
+    reason = f"{unknown}; if you know what they mean, say it with --from state_dict"
     assert str(caught.value) == f"{tmp_path}: {reason}"
 
     with pytest.raises(UsageError, match=r"gone is not a folder or file$"):

@@ -177,6 +177,13 @@ SILENT = {
     ),
     "a relu that keeps negative latents": (native_config("relu"), {"semantics": {"rectified": False}}),
     "a gate that keeps negative latents": (native_config("gated"), {"semantics": {"rectified": False}}),
+    "signs that are kept and set to 0": (native_config("abstopk"), {"semantics": {"rectified": True}}),
+    "groups ranked by norms": (native_config("groupmax"), {"semantics": {"gate_quantity": "pre_times_decoder_norm"}}),
+    "a threshold without units": (native_config("jumprelu"), {"semantics": {"threshold_units": "none"}}),
+    "a normalization that is not applied": (
+        SAE,
+        {"semantics": {"normalization": {"kind": "layer_norm", "statistics": "per_row", "applied_by_reader": False}}},
+    ),
     "no bias across layers": (ACROSS, {"semantics": {"output_bias": "none"}}),
     "heads across layers": (ACROSS, {"semantics": {"reshape": "hook_z"}}),
     "scaled latents across layers": (ACROSS, {"semantics": {"latents_scaled_by_decoder_norm": True}}),

@@ -1,6 +1,7 @@
 """Convert one dictionary, prove that it is the same, and only then let it appear."""
 
 import contextlib
+import glob
 import os
 import secrets
 import shutil
@@ -159,7 +160,8 @@ def _appearing(target: Path) -> Iterator[Path]:
     """
     place = Path(os.path.abspath(target))  # a relative one may have no name, such as `.`
     made = [folder for folder in place.parents if not folder.exists()]
-    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
+    _remove_stale(place)
+    temporary = place.with_name(f".{place.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     done = False
     try:
         temporary.mkdir(parents=True)
@@ -179,6 +181,25 @@ def _appearing(target: Path) -> Iterator[Path]:
             for folder in made:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
+
+
+def _remove_stale(place: Path) -> None:
+    """Remove what a run for the same target left that was killed and could not do so itself."""
+    for stale in place.parent.glob(f".{glob.escape(place.name)}.*-*.tmp"):
+        process = stale.name.removeprefix(f".{place.name}.").partition("-")[0]
+        if process.isdigit() and not _is_running(int(process)):
+            shutil.rmtree(stale, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    """Whether there is such a process on this machine; also when it cannot be told."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _require_finite(written: Mapping[str, Written], reading: Reading) -> None:

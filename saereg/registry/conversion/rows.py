@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 from saereg.errors import WeightsError
 from saereg.registry.files.blocks import require_torch
 from saereg.registry.files.opening import open_tensors
+from saereg.schemas.metrics import FLOATS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_ROWS = 65_536
 """Most rows that are read."""
-
-FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 
 def read_rows(path: Path, name: str = "x", most: int = MOST_ROWS) -> "Tensor":

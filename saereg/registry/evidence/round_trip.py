@@ -12,10 +12,8 @@ from saereg.registry.files.tensors import Entry, TensorFile
 from saereg.registry.readings.recipes import Recipes, with_decoder_norms
 from saereg.schemas.index import RoundTrip, RoundTripTensor
 from saereg.schemas.manifest import SourceCheckpoint
+from saereg.schemas.metrics import FLOATS
 from saereg.schemas.recipe import SourceTensor
-
-FLOATS = frozenset({"float64", "float32", "float16", "bfloat16"})
-"""Types that can be computed with."""
 
 MAX_FLOAT = float(torch.finfo(torch.float64).max)
 

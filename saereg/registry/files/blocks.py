@@ -73,27 +73,6 @@ def read_span(path: Path, entry: TensorEntry, first: int, rows: int) -> "Tensor"
     return torch.frombuffer(raw, dtype=torch_dtype(entry.dtype)).reshape(shape)
 
 
-def read_columns(path: Path, entry: TensorEntry, first: int, columns: int) -> "Tensor":
-    """Return `columns` columns of a matrix from column `first`, shape (rows, columns), without reading the others.
-
-    Raises:
-        OSError: when the bytes are not there.
-    """
-    import torch
-
-    item, (rows, width) = ITEM_BYTES[entry.dtype], entry.shape
-    raw = bytearray(rows * columns * item)
-    view, strip = memoryview(raw), columns * item
-    with path.open("rb", buffering=0) as file:
-        for row in range(rows if strip else 0):
-            position = entry.begin + (row * width + first) * item
-            if os.preadv(file.fileno(), [view[row * strip : (row + 1) * strip]], position) != strip:
-                raise OSError(f"{path.name} ends before byte {position + strip}")
-    if not raw:
-        return torch.empty((rows, columns), dtype=torch_dtype(entry.dtype))
-    return torch.frombuffer(raw, dtype=torch_dtype(entry.dtype)).reshape(rows, columns)
-
-
 def read_tensor(path: Path, header: Header, name: str) -> "Tensor":
     """Return one whole tensor, in the stored type."""
     entry = header.tensors[name]

@@ -6,17 +6,13 @@ Shapes: D = d_in, F = d_sae, O = d_out.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import get_args
 
 from saereg.errors import FormatError, UsageError
 from saereg.registry.files.tensors import Entry, TensorFile
 from saereg.registry.formats.tensor_names import GATED, OF_LATENTS, OF_OUTPUT, ROLES, role, side
 from saereg.registry.readings.given import Given
-from saereg.schemas.metrics import DType
+from saereg.schemas.metrics import FLOATS
 from saereg.schemas.semantics import Assumption
-
-FLOATS = get_args(DType)
-"""Types that weights may be stored in; whole numbers are counters."""
 
 PREFIXES = ("module.", "_orig_mod.", "autoencoder.", "sae.", "model.", "ae.")
 """What wrappers put before every name."""
@@ -136,6 +132,7 @@ def dissect(file: TensorFile, given: Given) -> Anatomy:
     anatomy.names = _unprefixed(inside)
     anatomy.left_out += _unused(anatomy, given)
     rest = [key for key in file.entries if key not in anatomy.left_out]
+    _refuse_whole_matrices(file, rest)
     anatomy.left_out += [key for key in rest if file.entries[key].dtype not in FLOATS or _is_training(key)]
     rest = [key for key in rest if key not in anatomy.left_out]
     here, outside = [key for key in rest if key in inside], [key for key in rest if key not in inside]
@@ -147,6 +144,21 @@ def dissect(file: TensorFile, given: Given) -> Anatomy:
     _orientation(anatomy, given)
     _vectors(anatomy, named, [key for key in vectors if key not in named], outside)
     return anatomy
+
+
+def _refuse_whole_matrices(file: TensorFile, keys: list[str]) -> None:
+    """Refuse a matrix of whole numbers, and any tensor of float8: quantized weights are no counters.
+
+    Raises:
+        FormatError: naming it.
+    """
+    for key in keys:
+        entry = file.entries[key]
+        is_quantized = len(entry.shape) > 1 or entry.dtype.startswith("float8")
+        if entry.dtype not in FLOATS and is_quantized and not _is_training(key):
+            what = "a matrix" if len(entry.shape) > 1 else "a tensor"
+            problem = f"{key} is {what} of {entry.dtype}, which may be quantized weights"
+            raise FormatError(file.path, f"{problem}; convert it to float32, or say --set unused={key}")
 
 
 def _refuse_backup(file: TensorFile) -> None:

@@ -2,6 +2,8 @@
 
 Source: circuit-tracer 0.5.0, `transcoder/single_layer_transcoder.py`, `transcoder/activation_functions.py` and
 `utils/hf_utils.py`; the decoder by columns of its first release (safety-research/circuit-tracer, June 2025).
+Its loader takes JumpReLU where there is a threshold and ReLU elsewhere, and reads neither `activation` nor `k`: its
+class `TopK` is set in code alone. So TopK is read here, where config.yaml or the caller says it, and never written.
 """
 
 import json
@@ -10,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from saereg.errors import FormatError, WeightsError
 from saereg.registry.files.tensors import whole
-from saereg.registry.readings.format import About, Format, Layout
-from saereg.registry.readings.given import Given, missing
-from saereg.registry.readings.reading import Reading, dictionary, with_left_out
+from saereg.registry.readings.format import About, Format, Layout, refuse
+from saereg.registry.readings.given import Given, missing, unknown_keys
+from saereg.registry.readings.reading import Reading, dictionary, told, with_left_out
 from saereg.registry.readings.source import Source
 from saereg.schemas.artifact_config import ArtifactConfig
 from saereg.schemas.cfg_native import DictionaryConfig
@@ -29,6 +31,20 @@ NAME, CONFIG_FILE, SET = "circuit_tracer", "config.yaml", "transcoder_set"
 TENSORS = frozenset({"W_enc", "W_dec", "b_enc", "b_dec"})
 THRESHOLD, SKIP = "activation_function.threshold", "W_skip"
 HOOKS = ("feature_input_hook", "feature_output_hook")
+
+KNOWN = (
+    "model_name",
+    "model_kind",
+    *HOOKS,
+    "transcoders",
+    "scan",
+    "repo_id",
+    "revision",
+    "subfolder",
+    "activation",
+    "k",
+)
+"""Keys of config.yaml that its loader reads or adds, and the two of TopK."""
 
 LAYER = re.compile(r"layer_(\d+)$")
 HOOK = re.compile(r"blocks\.(\d+)\.(.+)$")
@@ -87,7 +103,7 @@ def read(source: Source, given: Given) -> Reading:
             skip="x_times_W_skip_transposed" if SKIP in source.keys else "none",
         ),
         metadata=_metadata(cfg, source),
-        assumptions=[*given.assumptions, *assumptions],
+        assumptions=[*given.assumptions, *assumptions, *unknown_keys(cfg, KNOWN, CONFIG_FILE)],
     )
     return with_left_out(reading, ())
 
@@ -115,7 +131,8 @@ def _activation(cfg: dict[str, Any], source: Source, given: Given, assumptions: 
             because = f"there is {THRESHOLD}, and the loader takes JumpReLU then, whatever {CONFIG_FILE} says"
             assumptions.append(Assumption(field="activation", value="jumprelu", because=because))
         return "jumprelu"
-    said = given.text("activation", ("relu", "topk")) or cfg.get("activation")
+    told_so = given.text("activation", ("relu", "topk"))
+    said = told_so or cfg.get("activation")
     if said is None:
         because = f"there is no {THRESHOLD}, and the loader takes ReLU then; of TopK say --set activation=topk"
         assumptions.append(Assumption(field="activation", value="relu", because=because))
@@ -123,6 +140,9 @@ def _activation(cfg: dict[str, Any], source: Source, given: Given, assumptions: 
     if said not in ("relu", "topk"):
         problem = f"{CONFIG_FILE} says activation {said!r}, and there is no {THRESHOLD}"
         raise FormatError(source.path, f"{problem}; expected relu or topk")
+    if said == "topk" and told_so is None:
+        because = f"{CONFIG_FILE} says it; its own library reads neither activation nor k there, and runs ReLU"
+        assumptions.append(Assumption(field="activation", value="topk", because=because))
     return str(said)
 
 
@@ -147,22 +167,25 @@ def _metadata(cfg: dict[str, Any], source: Source) -> dict[str, object]:
 
 
 def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
-    """circuit-tracer's own forward: Linear, x·(x > θ), TopK without ReLU, or ReLU; W_dec, b_dec, x·W_skipᵀ."""
+    """circuit-tracer's own forward: Linear, x·(x > θ), TopK without ReLU, or ReLU; W_dec, b_dec, x·W_skipᵀ.
+
+    TopK is that of its class, where config.yaml or the caller says so; its loader never takes it.
+    """
     from saereg.registry.readings import reference as do
 
-    rules, given = reading.cfg.semantics, {note.field: note.value for note in reading.cfg.assumptions}  # type: ignore[union-attr]
+    cfg, given, there = raw.document(CONFIG_FILE), told(reading), raw.files[""].entries
     pre = raw.times_transposed(x, "W_enc") + raw.vector("b_enc")
-    if rules.activation == "jumprelu":
+    if THRESHOLD in there:
         f, margin = do.threshold(pre, raw.vector(THRESHOLD), keep_negative=True)
-    elif rules.activation == "topk":
-        f, margin = do.topk(pre, int(rules.k or 0), keep_negative=True)
+    elif (given.text("activation") or cfg.get("activation")) == "topk":
+        f, margin = do.topk(pre, given.whole("k") or int(cfg["k"]), keep_negative=True)
     else:
         f, margin = do.relu(pre)
     rows, columns = raw.shape("W_dec")
-    by_columns = given.get("decoder_rows") == "outputs" if rows == columns else rows != pre.shape[1]
+    by_columns = given.text("decoder_rows") == "outputs" if rows == columns else rows != pre.shape[1]
     x_hat = raw.times_transposed(f, "W_dec") if by_columns else raw.times(f, "W_dec")
     x_hat = x_hat + raw.vector("b_dec")
-    if SKIP in raw.files[""].entries:
+    if SKIP in there:
         x_hat = x_hat + raw.times_transposed(x, SKIP)
     return do.Codes(f, x_hat, margin)
 
@@ -188,8 +211,6 @@ def layout(cfg: ArtifactConfig) -> Layout:
     if rules.skip != "none":
         plan[SKIP] = moved("W_skip")
     written = {"model_name": cfg.metadata.model_name, "model_kind": SET, **hooks}
-    if rules.activation == "topk":
-        written |= {"activation": "topk", "k": int(rules.k or 0)}
     # a number or a string in JSON is one in YAML
     document = "".join(f"{key}: {json.dumps(value)}\n" for key, value in written.items() if value is not None)
     layer = HOOK.match(cfg.metadata.hook_name or "")
@@ -204,9 +225,8 @@ def _hooks(cfg: DictionaryConfig) -> dict[str, object]:
     for key, hook in zip(HOOKS, (cfg.metadata.hook_name, cfg.metadata.hook_name_out), strict=True):
         found = HOOK.match(hook or "")
         result[key] = found[2] if found else extra.get(key)
-    if None in result.values():
-        problem = "its config.yaml needs both hooks, and metadata has no hook_name and hook_name_out in blocks.<layer>."
-        raise FormatError(NAME, f"cannot say this dictionary: {problem}; use --to saereg")
+    problem = "its config.yaml needs both hooks, and metadata has no hook_name and hook_name_out in blocks.<layer>."
+    refuse(NAME, {problem: None in result.values()})
     return result
 
 
@@ -214,9 +234,9 @@ def _refuse(cfg: DictionaryConfig) -> None:
     rules = cfg.semantics
     wrong = {
         "it has transcoders, and this is an SAE": cfg.kind != "transcoder",
-        f"it has relu, topk and jumprelu, no {rules.activation}": rules.activation not in ("relu", "topk", "jumprelu"),
+        "its loader takes ReLU where there is no threshold, and reads no k": rules.activation == "topk",
+        f"it has relu and jumprelu, no {rules.activation}": rules.activation not in ("relu", "jumprelu"),
         "it has a threshold per latent": rules.threshold == "scalar",
-        "its topk keeps negative latents": rules.activation == "topk" and rules.rectified,
         "it decides by the pre-activation alone": rules.gate_quantity != "pre_activation",
         "it subtracts nothing from the input": rules.pre_encoder_subtraction != "none",
         f"it has no input normalization {rules.normalization.kind!r}": rules.normalization.kind != "none",
@@ -225,9 +245,7 @@ def _refuse(cfg: DictionaryConfig) -> None:
         "with as many latents as outputs its decoder reads either way": cfg.d_sae == cfg.d_out,
         "it does not reshape heads": rules.reshape != "none",
     }
-    for why, is_wrong in wrong.items():
-        if is_wrong:
-            raise FormatError(NAME, f"cannot say this dictionary: {why}; use --to saereg")
+    refuse(NAME, wrong)
 
 
 ABOUT = About(
@@ -235,7 +253,8 @@ ABOUT = About(
     used_by="circuit-tracer and Neuronpedia (`mwhanna/qwen3-*-transcoders*`, `mntss/transcoder-Llama-3.2-1B`)",
     files="`config.yaml` and one `layer_<i>.safetensors` per layer with `W_enc` (F, D), `W_dec` (F, D), `b_enc` (F,), "
     "`b_dec` (D,), where they apply `activation_function.threshold` (F,) and `W_skip` (D, D), used as x·W_skipᵀ.",
-    silent="TopK and its k, which some publishers set in code; whether the rows of a square `W_dec` are latents.",
+    silent="TopK and its k, which some publishers set in code: its loader reads neither from config.yaml, so that a "
+    "TopK that stands there is read with a note, and none is written; whether rows of a square `W_dec` are latents.",
     assumed="ReLU where there is no threshold and config.yaml names no activation, as its loader does. `W_dec` (D, F) "
     "is that of the first release. JumpReLU and TopK have no ReLU there: a latent that passes may be negative.",
     saelens="reads the sets of one publisher as ReLU transcoders, without `W_skip` or thresholds.",

@@ -21,12 +21,12 @@ NAME = "deepseek_r1"
 NAMES = ("encoder", "decoder")
 
 OF_OTHERS = ("config.json", "cfg.json", "hyperparams.json")
-"""Documents that say more of such tensors, and so of another layout."""
+"""Documents that say more of such tensors, and so of another layout; beside them, or above `checkpoints`."""
 
 
 def detect(source: Source) -> str | None:
     """A pickled file with two torch Linears, `encoder` and `decoder`, nothing else in it, and no document beside it."""
-    if not fits(source, *NAMES) or any((source.folder / name).is_file() for name in OF_OTHERS):
+    if not fits(source, *NAMES) or any(source.document(name) is not None for name in OF_OTHERS):
         return None
     return "a pickled file of `encoder` and `decoder`, both with a bias, and no document beside it"
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from saereg.errors import FormatError, WeightsError
 from saereg.registry.files.tensors import TensorFile, whole
 from saereg.registry.formats.dictionary_learning_export import CLASSES, CONFIG_FILE, DIRECT, NAME, layout
+from saereg.registry.formats.dictionary_learning_settings import unknown_settings
+from saereg.registry.formats.dictionary_learning_statistics import EPSILON, STATISTICS, with_statistics
 from saereg.registry.readings.format import About, Format
 from saereg.registry.readings.given import Given, missing
-from saereg.registry.readings.reading import Reading, dictionary, with_left_out
+from saereg.registry.readings.reading import Reading, dictionary, told, with_left_out
 from saereg.registry.readings.source import Source
 from saereg.schemas.recipe import SourceTensor, Step, cast_to, moved, scaled, transposed
-from saereg.schemas.semantics import Activation, Assumption, Normalization, Semantics
+from saereg.schemas.semantics import Activation, Assumption, Semantics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,9 +45,6 @@ NOT_CENTRED = ("AutoEncoderNew", "JumpReluAutoEncoder")
 NOT_SCALED = ("W_enc", "W_dec", "r_mag")
 """Tensors that `scale_biases` leaves alone."""
 
-STATISTICS = frozenset({"target_rms", "activation_mean", "activation_std", "activation_global_scale"})
-"""Buffers of the fork: NaN where it does not normalize."""
-
 RANKED = frozenset({*CLASSES["BatchTopKSAE"].values(), "k", "threshold"})
 """Tensors of AutoEncoderTopK and of BatchTopKSAE."""
 
@@ -57,6 +56,15 @@ TOLD_BY_TENSORS: dict[frozenset[str], str | None] = {
     RANKED: None,
 }
 """All tensors of a file → the class that has these and no others; None: of two classes."""
+
+
+ONLY = {
+    "gate_bias": "GatedAutoEncoder",
+    "group_sizes": "MatryoshkaBatchTopKSAE",
+    "bias": "AutoEncoder",
+    "target_rms": "BatchTopKSAE",
+}
+"""Tensor → the one class that has it."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +145,9 @@ def read(source: Source, given: Given) -> Reading:
         if saved.prefix + key not in saved.file.entries:
             listed = ", ".join(sorted(saved.names)[:12]) or "no tensors"
             raise WeightsError(saved.file.path, f"missing; {name} has it, the file holds {listed}", saved.prefix + key)
-    normalization = _statistics(saved, plan, factor)
+    normalization, plan = with_statistics(saved.file, saved.prefix, plan, centred=name not in NOT_CENTRED)
+    if normalization.kind != "none" and factor not in (None, 1.0):
+        raise FormatError(saved.source.path, "has stored statistics as well as a norm_factor; no library saves both")
     activation = _activation(saved, name, given)
     if activation == "batchtopk":
         plan["threshold"] = _recipe(saved, "threshold", "threshold", factor)
@@ -157,7 +167,7 @@ def read(source: Source, given: Given) -> Reading:
             normalization=normalization,
         ),
         metadata=_metadata(saved, name, factor),
-        assumptions=(*given.assumptions, *_assumed(name)),
+        assumptions=(*given.assumptions, *_assumed(saved, name)),
     )
     return with_left_out(reading, _known(saved))
 
@@ -226,23 +236,6 @@ def _activation(saved: _Saved, name: str, given: Given) -> Activation:
     return "relu" if chosen == "relu" else "topk"
 
 
-def _statistics(saved: _Saved, plan: dict[str, SourceTensor], factor: float | None) -> Normalization:
-    """Add the fork's stored statistics to the plan, where it has them and they are no NaN."""
-    found = STATISTICS & saved.names
-    if not found:
-        return Normalization()
-    if found != STATISTICS:
-        absent = ", ".join(sorted(STATISTICS - found))
-        raise WeightsError(saved.file.path, f"is there without {absent}; the fork saves all four", sorted(found)[0])
-    if any(whole(saved.file, saved.prefix + name).isnan().any() for name in ("activation_mean", "activation_std")):
-        return Normalization()
-    if factor not in (None, 1.0):
-        raise FormatError(saved.source.path, "has stored statistics as well as a norm_factor; no library saves both")
-    plan["input_mean"] = moved(f"{saved.prefix}activation_mean")
-    plan["input_scale"] = moved(f"{saved.prefix}activation_global_scale")
-    return Normalization(kind="center_scale", statistics="stored", inverted_on_output=True)
-
-
 def _check_widths(saved: _Saved, name: str) -> None:
     key = saved.prefix + CLASSES[name]["W_enc"]
     shape = saved.file.entries[key].shape
@@ -273,11 +266,12 @@ def _k(saved: _Saved, name: str, activation: Activation, given: Given) -> float 
     return float(k)
 
 
-def _assumed(name: str) -> list[Assumption]:
+def _assumed(saved: _Saved, name: str) -> list[Assumption]:
+    unknown = unknown_settings(saved.source.document(CONFIG_FILE) or {}, saved.trainer, saved.buffer)
     if name != "JumpReluAutoEncoder":
-        return []
+        return unknown
     because = "the library sets it to false whenever it loads this class; no file stores it"
-    return [Assumption(field="apply_b_dec_to_input", value="False", because=because)]
+    return [Assumption(field="apply_b_dec_to_input", value="False", because=because), *unknown]
 
 
 def _metadata(saved: _Saved, name: str, factor: float | None) -> dict[str, object]:
@@ -313,13 +307,17 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
     """The class's own forward on x / norm_factor, and its output times that; the fork's statistics around it."""
     from saereg.registry.readings import reference as do
 
-    facts = reading.cfg.metadata.model_extra or {}
-    name = str(facts["dictionary_learning_dict_class"])
-    factor = float(facts.get("dictionary_learning_norm_factor", 1.0))
-    prefix = BACKUP if any(key.startswith(BACKUP) for key in raw.files[""].entries) else ""
-    stored = reading.cfg.semantics.normalization.kind != "none"  # type: ignore[union-attr]
-    mean = raw.vector(f"{prefix}activation_mean") if stored else x.new_zeros(())
-    scale = raw.vector(f"{prefix}activation_global_scale") if stored else x.new_ones(())
+    file, given = raw.files[""], told(reading)
+    prefix = BACKUP if any(key.startswith(BACKUP) for key in file.entries) else ""
+    name = given.text("dict_class") or _said(raw, "dict_class")
+    name = str(name or next(owner for tensor, owner in ONLY.items() if prefix + tensor in file.entries))
+    # all but a backup is in units of raw inputs
+    factor = given.number("norm_factor") or float((file.facts.get("norm_factor") if prefix else None) or 1.0)  # type: ignore[arg-type]
+    mean, scale, epsilon = x.new_zeros(()), x.new_ones(()), 0.0
+    statistics = [prefix + key for key in ("activation_mean", "activation_std") if prefix + key in file.entries]
+    if statistics and not any(raw.vector(key).isnan().any() for key in statistics):
+        mean, scale = raw.vector(f"{prefix}activation_mean"), raw.vector(f"{prefix}activation_global_scale")
+        epsilon = EPSILON
     z = (x / factor - mean) * scale
     b_dec = raw.vector(prefix + CLASSES[name]["b_dec"])
     centred = z if name in NOT_CENTRED else z - b_dec
@@ -327,26 +325,37 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
         product = raw.times(centred, f"{prefix}W_enc")
     else:
         product = raw.times_transposed(centred, f"{prefix}encoder.weight")
-    f, margin = _decided(raw, name, prefix, product, reading)
+    f, margin = _decided(raw, name, prefix, product, given)
     if "W_dec" in CLASSES[name].values():
         x_hat = raw.times(f, f"{prefix}W_dec") + b_dec
     else:
         x_hat = raw.times_transposed(f, f"{prefix}decoder.weight") + b_dec
-    return do.Codes(f * factor, (x_hat / scale + mean) * factor, margin)
+    return do.Codes(f * factor, (x_hat / (scale + epsilon) + mean) * factor, margin)
 
 
-def _decided(raw: "Raw", name: str, prefix: str, product: "Tensor", reading: Reading) -> "Decided":
+def _said(raw: "Raw", setting: str) -> Any:  # noqa: ANN401
+    """Return a setting of training: of config.json, where the fork has them at its top, or of a backup."""
+    config, facts = raw.document(CONFIG_FILE), raw.files[""].facts
+    trainer = config.get("trainer")
+    if isinstance(trainer, dict):
+        return trainer.get(setting)
+    return facts.get(f"config/{setting}", config.get(setting))
+
+
+def _decided(raw: "Raw", name: str, prefix: str, product: "Tensor", given: Given) -> "Decided":
     from saereg.registry.readings import reference as do
 
-    rules = reading.cfg.semantics  # type: ignore[union-attr]
+    entries = raw.files[""].entries
     if name == "GatedAutoEncoder":
         magnitude = raw.vector(f"{prefix}r_mag").exp() * product + raw.vector(f"{prefix}mag_bias")
         return do.gated(product + raw.vector(f"{prefix}gate_bias"), magnitude)
     pre = product + raw.vector(prefix + CLASSES[name]["b_enc"])
-    if rules.activation == "relu":
+    if name == "AutoEncoderTopK" or given.text("unset_threshold") == "topk":
+        k = raw.vector(f"{prefix}k") if f"{prefix}k" in entries else given.whole("k") or _said(raw, "k")
+        return do.topk(pre, int(k))
+    if name in ("AutoEncoder", "AutoEncoderNew") or f"{prefix}threshold" not in entries:
         return do.relu(pre)
-    if rules.activation == "topk":
-        return do.topk(pre, int(rules.k or 0))
+    # one that was never set is −1, and lets every positive latent pass
     return do.threshold(pre, raw.vector(f"{prefix}threshold"))
 
 
@@ -364,7 +373,8 @@ ABOUT = About(
     assumed="JumpReluAutoEncoder does not subtract `b_dec`. AutoEncoderTopK takes k of each row and leaves its "
     "threshold out. Biases are in units of raw inputs, except in a backup, where they are multiplied by its "
     "`norm_factor`. The unit norms that the library makes when it loads an AutoEncoder change no output and are not "
-    "made.",
+    "made. The fork of science-of-finetuning returns the latents of Gated and JumpReLU times ‖W_dec‖; latents here are "
+    "those of the main library.",
     saelens="reads six classes, AutoEncoderNew not; lets a threshold of −1 pass as one; calls every site "
     "`hook_resid_post`; needs `buffer` in config.json.",
     source="dictionary_learning 0.1.0, dictionary.py and trainers",

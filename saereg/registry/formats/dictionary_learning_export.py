@@ -4,10 +4,10 @@ import json
 
 from saereg.errors import FormatError
 from saereg.registry.formats.native import to_native
-from saereg.registry.readings.format import Layout
+from saereg.registry.readings.format import Layout, refuse
 from saereg.schemas.artifact_config import ArtifactConfig
 from saereg.schemas.cfg_native import DictionaryConfig
-from saereg.schemas.recipe import SourceTensor, Step, cast_to, moved, scaled, transposed
+from saereg.schemas.recipe import SourceTensor, moved, scalar, transposed
 
 NAME, CONFIG_FILE, WEIGHTS_FILE = "dictionary_learning", "config.json", "ae.pt"
 
@@ -60,8 +60,8 @@ def layout(cfg: ArtifactConfig) -> Layout:
     }
     settings: dict[str, object] = {"dict_class": name, "activation_dim": own.d_in, "dict_size": own.d_sae}
     if rules.activation in ("topk", "batchtopk"):
-        plan["k"], settings["k"] = _number(float(rules.k or 0)), int(rules.k or 0)
-        plan["threshold"] = moved("threshold") if rules.activation == "batchtopk" else _number(-1.0)
+        plan["k"], settings["k"] = scalar(float(rules.k or 0), "int32"), int(rules.k or 0)
+        plan["threshold"] = moved("threshold") if rules.activation == "batchtopk" else scalar(-1.0, "float32")
     settings |= _settings(own)
     buffer = {"ctx_len": own.metadata.context_size, "io": "in_and_out" if own.kind == "transcoder" else None}
     said = {key: value for key, value in buffer.items() if value is not None}
@@ -75,12 +75,6 @@ def _settings(cfg: DictionaryConfig) -> dict[str, object]:
     keys = {key: f"dictionary_learning_{key}" for key in ("layer", "submodule_name", "trainer_class")}
     known = {key: facts[name] for key, name in keys.items() if name in facts}
     return known | ({"lm_name": cfg.metadata.model_name} if cfg.metadata.model_name is not None else {})
-
-
-def _number(value: float) -> SourceTensor:
-    """Return a scalar with this value: 0 times the first number of b_dec, plus 1 below the fraction bar, times it."""
-    one = (Step(do="take", axis=0, index=0), cast_to("float32"), scaled(0.0), Step(do="reciprocal", by=1.0))
-    return moved("b_dec", *one, scaled(value))
 
 
 def _written_class(cfg: DictionaryConfig) -> str:
@@ -101,7 +95,5 @@ def _written_class(cfg: DictionaryConfig) -> str:
         "it does not reshape heads": rules.reshape != "none",
         "input and output have the same width there": cfg.d_in != cfg.d_out,
     }
-    for why, is_wrong in wrong.items():
-        if is_wrong:
-            raise FormatError(NAME, f"cannot say this dictionary: {why}; use --to saereg")
+    refuse(NAME, wrong)
     return str(name)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from saereg.errors import FormatError, WeightsError
 from saereg.registry.files.tensors import TensorFile, whole
-from saereg.registry.readings.format import About, Format, Layout
+from saereg.registry.readings.format import About, Format, Layout, refuse
 from saereg.registry.readings.given import Given
-from saereg.registry.readings.reading import Reading, dictionary, with_left_out
+from saereg.registry.readings.reading import Reading, dictionary, told, with_left_out
 from saereg.registry.readings.source import Source
-from saereg.schemas.artifact_config import ArtifactConfig, assumptions
+from saereg.schemas.artifact_config import ArtifactConfig
 from saereg.schemas.cfg_native import DictionaryConfig
 from saereg.schemas.recipe import SourceTensor, Step, cast_to, moved, scaled
 from saereg.schemas.semantics import Assumption, Semantics
@@ -119,8 +119,7 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
     """
     from saereg.registry.readings import reference as do
 
-    given = {note.field: note.value for note in assumptions(reading.cfg)}
-    root = reading.cfg.d_in**0.5 if given.get("site") == "embedding" else 1.0
+    root = x.shape[1] ** 0.5 if told(reading).text("site") == "embedding" else 1.0
     pre = raw.times(x / root, "W_enc") + raw.vector("b_enc")
     f, margin = do.threshold(pre, raw.vector("threshold"))
     return do.Codes(f, (raw.times(f, "W_dec") + raw.vector("b_dec")) * root, margin)
@@ -135,8 +134,7 @@ def layout(cfg: ArtifactConfig) -> Layout:
     if not isinstance(cfg, DictionaryConfig):
         raise FormatError(NAME, "cannot say a crosscoder, or codes across layers")
     refuse_all_but_jumprelu(cfg, NAME)
-    if cfg.semantics.skip != "none":
-        raise FormatError(NAME, "cannot say this dictionary: it has no skip connection; use --to saereg")
+    refuse(NAME, {"it has no skip connection": cfg.semantics.skip != "none"})
     casts = {name: _wide(spec.dtype or cfg.dtype) for name, spec in cfg.tensors().items()}
     wide = {name: steps[0].to for name, steps in casts.items() if steps}
     plan = {name: SourceTensor(key=name, steps=casts[name]) for name in cfg.tensors()}
@@ -170,9 +168,7 @@ def refuse_all_but_jumprelu(cfg: DictionaryConfig, name: str) -> None:
         "it always adds b_dec": rules.output_bias != "b_dec",
         "it does not say that heads are flattened": rules.reshape != "none",
     }
-    for why, is_wrong in wrong.items():
-        if is_wrong:
-            raise FormatError(name, f"cannot say this dictionary: {why}; use --to saereg")
+    refuse(name, wrong)
 
 
 ABOUT = About(

@@ -13,8 +13,8 @@ from saereg.registry.files.tensors import TensorFile, whole
 from saereg.registry.formats.circuit_tracer_clt import numbered, widths_of, without_gap
 from saereg.registry.formats.gemma_scope import refuse_all_but_jumprelu
 from saereg.registry.readings.format import About, Format, Layout
-from saereg.registry.readings.given import Given
-from saereg.registry.readings.reading import Reading, dictionary, several, with_left_out
+from saereg.registry.readings.given import Given, unknown_keys
+from saereg.registry.readings.reading import Reading, dictionary, several, told, with_left_out
 from saereg.registry.readings.source import Source
 from saereg.schemas.artifact_config import ArtifactConfig
 from saereg.schemas.cfg_native import CrossLayerConfig, DictionaryConfig
@@ -30,6 +30,18 @@ NAME, CONFIG_FILE, WEIGHTS_FILE = "gemma_scope_2", "config.json", "params.safete
 
 TENSORS = frozenset({"w_enc", "w_dec", "b_enc", "b_dec", "threshold"})
 SKIP = "affine_skip_connection"
+
+KNOWN = (
+    "model_name",
+    "architecture",
+    "type",
+    "width",
+    "l0",
+    "affine_connection",
+    "hf_hook_point_in",
+    "hf_hook_point_out",
+)
+"""Keys that the publisher's config.json has."""
 
 LAYER = re.compile(r"params_layer_(\d+)\.safetensors$")
 
@@ -91,7 +103,7 @@ def _read_one(cfg: dict[str, Any], source: Source, given: Given) -> Reading:
         kind=kind,
         semantics=_rules(skips=SKIP in source.keys),
         metadata=_metadata(cfg, transcodes=kind == "transcoder"),
-        assumptions=[*given.assumptions, *assumptions],
+        assumptions=[*given.assumptions, *assumptions, *unknown_keys(cfg, KNOWN, CONFIG_FILE)],
     )
     return with_left_out(reading, ())
 
@@ -182,7 +194,7 @@ def _read_several(cfg: dict[str, Any], layers: dict[int, str], source: Source, g
         plan,
         fields,
         metadata=_metadata(cfg, transcodes=True),
-        assumptions=[*given.assumptions, *assumptions],
+        assumptions=[*given.assumptions, *assumptions, *unknown_keys(cfg, KNOWN, CONFIG_FILE)],
     )
 
 
@@ -212,7 +224,7 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
 
     from saereg.registry.readings import reference as do
 
-    if isinstance(reading.cfg, DictionaryConfig):
+    if "" in raw.files:
         pre = raw.times(x, "w_enc") + raw.vector("b_enc")
         f, margin = do.threshold(pre, raw.vector("threshold"))
         x_hat = raw.times(f, "w_dec") + raw.vector("b_dec")
@@ -224,7 +236,7 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
     )
     f, margin = do.threshold(pre, torch.stack([raw.vector("threshold", name) for name in names]))
     x_hat = torch.stack([raw.vector("b_dec", name) for name in names]).repeat(len(x), 1, 1)
-    later_only = reading.cfg.writes == "same_and_later"  # type: ignore[union-attr]
+    later_only = told(reading).text("writes") == "same_and_later"
     for i, name in enumerate(names):
         for target in range(i if later_only else 0, len(names)):
             x_hat[:, target] += raw.times(f[:, i], "w_dec", name, at={1: target})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from saereg.errors import FormatError
 from saereg.registry.readings.format import About, Format
-from saereg.registry.readings.given import Given
+from saereg.registry.readings.given import Given, unknown_keys
 from saereg.registry.readings.reading import Reading, dictionary, with_left_out
 from saereg.registry.readings.source import Source
 from saereg.schemas.recipe import moved
@@ -38,7 +38,7 @@ READ = frozenset(["act_size", "dict_size", "act_name", "model_name", "layer", "s
 
 
 def detect(source: Source) -> str | None:
-    """SAELens' names and orientation in a pickled file, and a document of its name with `act_size` and `act_name`."""
+    """SAELens' names and orientation, and a document of its name with `act_size` and `act_name`."""
     encoder = source.shape("W_enc")
     if not source.keys >= TENSORS or len(encoder) != 2 or source.shape("W_dec") != encoder[::-1]:
         return None
@@ -65,10 +65,7 @@ def read(source: Source, given: Given) -> Reading:
     if said != found:
         problem = f"says act_size = {said[0]!r} and dict_size = {said[1]!r}, but W_enc is {found}"
         raise FormatError(source.path, f"{_document(source)} {problem}; correct it")
-    notes = [
-        Assumption(field=name, value=str(cfg[name])[:200], because=f"a key of {_document(source)} that nobody reads")
-        for name in sorted(cfg.keys() - TRAINING - READ)
-    ]
+    notes = unknown_keys(cfg, TRAINING | READ, _document(source))
     because = "no file says so; the one training code that writes such files has nothing else"
     notes += [
         Assumption(field="activation", value="relu", because=because),
@@ -97,7 +94,7 @@ def read(source: Source, given: Given) -> Reading:
 
 def _reshape(cfg: dict[str, Any], source: Source) -> Literal["none", "hook_z"]:
     """Return how heads are treated: they are concatenated at hook_z, unless the document says that one was read."""
-    name, concatenated = cfg["act_name"], cfg.get("concat_heads", True)
+    name, concatenated = cfg.get("act_name"), cfg.get("concat_heads", True)
     if not isinstance(name, str) or not isinstance(concatenated, bool):
         problem = f"says act_name {name!r} and concat_heads {concatenated!r}; expected a name, and true or false"
         raise FormatError(source.path, f"{_document(source)} {problem}")

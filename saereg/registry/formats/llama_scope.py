@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from saereg.errors import FormatError
 from saereg.registry.readings.format import About, Format
-from saereg.registry.readings.given import Given, missing
-from saereg.registry.readings.reading import Reading, dictionary, with_left_out
+from saereg.registry.readings.given import Given, missing, unknown_keys
+from saereg.registry.readings.reading import Reading, dictionary, told, with_left_out
 from saereg.registry.readings.source import Source
 from saereg.schemas.recipe import (
     ZEROS,
@@ -48,6 +48,37 @@ DEFAULTS: dict[str, str | bool | int | float] = {
     "use_glu_encoder": False,
 }
 """What the publisher's loader takes where hyperparams.json has no such key."""
+
+KNOWN = (
+    *DEFAULTS,
+    "dataset_average_activation_norm",
+    "hook_point_in",
+    "hook_point_out",
+    "d_model",
+    "d_sae",
+    "expansion_factor",
+    "sae_pretrained_name_or_path",
+    "strict_loading",
+    "bias_init_method",
+    "decoder_bias_init_method",
+    "decoder_exactly_fixed_norm",
+    "init_decoder_norm",
+    "init_encoder_norm",
+    "init_encoder_with_decoder_transpose",
+    "lp",
+    "l1_coefficient",
+    "l1_coefficient_warmup_steps",
+    "initial_k",
+    "k_warmup_steps",
+    "use_batch_norm_mse",
+    "use_ghost_grads",
+    "tp_size",
+    "ddp_size",
+    "device",
+    "seed",
+    "dtype",
+)
+"""Keys of the publisher's configuration; those that are not read say how it was trained, or where it runs."""
 
 FOLDED, FREE = ("dataset-wise",), ("inference", "none")
 """Values of `norm_activation` that are taken into the weights, and that mean no scale."""
@@ -115,7 +146,7 @@ def read(source: Source, given: Given) -> Reading:
             "hook_name_out": cfg.get("hook_point_out") if transcodes else None,
             "llama_scope": {key: value for key, value in cfg.items() if key in (*DEFAULTS, NORMS)},
         },
-        assumptions=[*given.assumptions, *assumptions],
+        assumptions=[*given.assumptions, *assumptions, *unknown_keys(cfg, KNOWN, CONFIG_FILE)],
     )
     return with_left_out(reading, ())
 
@@ -263,8 +294,8 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
     """lm_saes' own forward: standardized for raw inputs, decoder rows of norm 1, then encode, activate and decode."""
     from saereg.registry.readings import reference as do
 
-    rules = reading.cfg.semantics  # type: ignore[union-attr]
-    said = {**DEFAULTS, **dict((reading.cfg.metadata.model_extra or {})["llama_scope"])}
+    said: dict[str, Any] = {**DEFAULTS, **raw.document(CONFIG_FILE)}
+    act_fn = told(reading).text("activation") or said["act_fn"].lower()
     root, into, out = x.shape[1] ** 0.5, 1.0, 1.0
     if said["norm_activation"] == "dataset-wise":
         into, out = root / said[NORMS]["in"], root / said[NORMS]["out"]
@@ -272,13 +303,13 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
     b_dec = raw.vector("decoder.bias") / out if said["use_decoder_bias"] else x.new_zeros(1)
     norms = raw.column_norms("decoder.weight") * into / out
     norms = norms if said["sparsity_include_decoder_norm"] else norms.new_ones(1)
-    inner = x * per_row - b_dec if rules.pre_encoder_subtraction == "b_dec" else x * per_row
+    inner = x * per_row - b_dec if said["apply_decoder_bias_to_pre_encoder"] else x * per_row
     pre = (raw.times_transposed(inner, "encoder.weight") + raw.vector("encoder.bias") / into) * norms
-    if rules.activation == "jumprelu":
+    if act_fn == "jumprelu":
         cut = pre.new_tensor(float(said["jump_relu_threshold"]))
         f, margin = do.threshold(pre, cut, keep_negative=True)
     else:
-        f, margin = do.topk(pre, int(said["top_k"])) if rules.activation == "topk" else do.relu(pre)
+        f, margin = do.topk(pre, int(said["top_k"])) if act_fn == "topk" else do.relu(pre)
     x_hat = raw.times_transposed(f / norms, "decoder.weight") * into / out + b_dec
     return do.Codes(f, x_hat / per_row, margin)
 

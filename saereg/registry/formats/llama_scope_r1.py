@@ -13,8 +13,8 @@ from saereg.errors import FormatError
 from saereg.registry.files.tensors import whole
 from saereg.registry.formats.llama_scope import check_widths, with_defaults
 from saereg.registry.readings.format import About, Format
-from saereg.registry.readings.given import Given, missing
-from saereg.registry.readings.reading import Reading, dictionary, with_left_out
+from saereg.registry.readings.given import Given, missing, unknown_keys
+from saereg.registry.readings.reading import Reading, dictionary, told, with_left_out
 from saereg.registry.readings.source import Source
 from saereg.schemas.recipe import EXP, ZEROS, SourceTensor, Step, cast_to, moved, scaled, transposed
 from saereg.schemas.semantics import Assumption, Semantics
@@ -39,6 +39,26 @@ DEFAULTS: dict[str, str | bool | int | float] = {
     "use_glu_encoder": False,
 }
 """What the publisher's loader takes where config.json has no such key."""
+
+KNOWN = (
+    *DEFAULTS,
+    "sae_type",
+    "hook_point_in",
+    "hook_point_out",
+    "d_model",
+    "expansion_factor",
+    "jump_relu_threshold",
+    "force_unit_decoder_norm",
+    "top_k",
+    "sae_pretrained_name_or_path",
+    "strict_loading",
+    "use_triton_kernel",
+    "sparsity_threshold_for_triton_spmm_kernel",
+    "jumprelu_threshold_window",
+    "device",
+    "dtype",
+)
+"""Keys of the publisher's configuration; thresholds are tensors, and the rest that is not read is of training."""
 
 
 def detect(source: Source) -> str | None:
@@ -89,7 +109,7 @@ def read(source: Source, given: Given) -> Reading:
             "hook_name_out": cfg.get("hook_point_out") if transcodes else None,
             "llama_scope_r1": {**filled, "input_scale": into, "output_scale": out},
         },
-        assumptions=[*given.assumptions, *assumptions],
+        assumptions=[*given.assumptions, *assumptions, *unknown_keys(cfg, KNOWN, CONFIG_FILE)],
     )
     return with_left_out(reading, [name for name in source.keys if name.startswith(f"{NORM}.")])
 
@@ -151,14 +171,24 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
     """lm_saes' own forward, in the units of training: x·√D/norm in, pre where pre·‖W_D‖ > exp(log θ), and back out."""
     from saereg.registry.readings import reference as do
 
-    said = dict((reading.cfg.metadata.model_extra or {})["llama_scope_r1"])
-    scaled_x = x * said["input_scale"]
+    said: dict[str, Any] = {**DEFAULTS, **raw.document(CONFIG_FILE)}
+    site, into, out = said.get("hook_point_in"), 1.0, 1.0
+    if said["norm_activation"] == "dataset-wise":
+        into, out = (_factor(raw, hook, reading, x.shape[1]) for hook in (site, said.get("hook_point_out") or site))
+    scaled_x = x * into
     b_dec = raw.vector("decoder.bias") if said["use_decoder_bias"] else x.new_zeros(1)
     centred = scaled_x - b_dec if said["apply_decoder_bias_to_pre_encoder"] else scaled_x
     pre = raw.times_transposed(centred, "encoder.weight") + raw.vector("encoder.bias")
     norms = raw.column_norms("decoder.weight") if said["sparsity_include_decoder_norm"] else pre.new_ones(1)
     f, margin = do.threshold(pre, raw.vector("log_jumprelu_threshold").exp(), pre * norms)
-    return do.Codes(f, (raw.times_transposed(f, "decoder.weight") + b_dec) / said["output_scale"], margin)
+    return do.Codes(f, (raw.times_transposed(f, "decoder.weight") + b_dec) / out, margin)
+
+
+def _factor(raw: "Raw", hook: object, reading: Reading, width: int) -> float:
+    """Return √D over the mean norm at a hook, as stored or as the caller says."""
+    key = f"{NORM}.{hook}"
+    norm = raw.vector(key) if key in raw.files[""].entries else told(reading).number("activation_norm")
+    return float(width**0.5 / norm)
 
 
 ABOUT = About(

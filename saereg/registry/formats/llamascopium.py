@@ -11,15 +11,22 @@ from typing import Any
 
 from saereg.errors import FormatError
 from saereg.registry.files.tensors import TensorFile, whole
-from saereg.registry.formats.crosscoder_sources import as_key
-from saereg.registry.formats.llamascopium_reference import NORMS, PICKLED, SETTINGS, THRESHOLD, reference
+from saereg.registry.formats.crosscoder_sources import named_sources
+from saereg.registry.formats.llamascopium_reference import (
+    CONFIG_FILE,
+    DEFAULTS,
+    KNOWN,
+    NORMS,
+    PICKLED,
+    THRESHOLD,
+    reference,
+)
 from saereg.registry.readings.format import About, Format
-from saereg.registry.readings.given import Given, missing
+from saereg.registry.readings.given import Given, missing, unknown_keys
 from saereg.registry.readings.reading import Reading, dictionary, several, with_left_out
 from saereg.registry.readings.source import Source
 from saereg.schemas.cfg_crosscoder import ActivationInput, CrosscoderConfig, InputStatistics
 from saereg.schemas.cfg_native import CrossLayerConfig
-from saereg.schemas.manifest import Sources
 from saereg.schemas.recipe import (
     EXP,
     SWAP_AXES,
@@ -36,7 +43,7 @@ from saereg.schemas.recipe import (
 )
 from saereg.schemas.semantics import Assumption, Normalization, Semantics
 
-NAME, CONFIG_FILE, MODEL_FILE = "llamascopium", "config.json", "lm_config.json"
+NAME, MODEL_FILE = "llamascopium", "lm_config.json"
 
 TYPES = ("sae", "crosscoder", "clt")
 OTHERS = {
@@ -45,18 +52,12 @@ OTHERS = {
 }
 """`sae_type` that is never read → why."""
 
-DEFAULTS: dict[str, bool | str | int] = {
-    "act_fn": "relu",
-    "norm_activation": "dataset-wise",
-    "sparsity_include_decoder_norm": True,
-    "use_decoder_bias": True,
-    "use_glu_encoder": False,
-    "top_k": 50,
-}
-"""What the class takes where config.json has no such key."""
-
 PLAUSIBLE = (1e-4, 1e8)
 """Mean norms of activations lie between these. Where none was ever set, whatever lay in memory was saved."""
+
+SAY_NORMS = "say the mean norms: --set input_norm=27.1, and of a transcoder --set output_norm=3.4 too"
+SAVE_NORMS = "save it again with the mean norm of every hook, after its own set_dataset_average_activation_norm"
+"""What to do where a mean norm is missing: of an SAE, and of what reads several layers."""
 
 SQUARE_ROOT, NORM = Step(do="sqrt"), Step(do="norm_last_axis")
 
@@ -135,11 +136,14 @@ def _saved(source: Source) -> _Saved:
         if type(filled[key]) is not type(default):
             raise FormatError(source.path, f"{CONFIG_FILE} says {key} = {filled[key]!r}; expected one like {default!r}")
     prefix = PICKLED if f"{PICKLED}W_E" in file.entries else ""
-    saved = _Saved(source, file, prefix, filled, tuple(notes))
+    saved = _Saved(source, file, prefix, filled, (*notes, *unknown_keys(cfg, KNOWN, CONFIG_FILE)))
     _check_widths(saved)
     if filled["use_glu_encoder"]:
         why = "a sigmoid of a second encoder multiplies each pre-activation, and no switch says that"
         raise FormatError(source.path, f"{CONFIG_FILE} says use_glu_encoder: {why}")
+    if filled.get("apply_decoder_bias_to_pre_encoder"):
+        why = "versions before subtracted b_D from the input, and the class of this layout does not"
+        raise FormatError(source.path, f"{CONFIG_FILE} says apply_decoder_bias_to_pre_encoder: {why}")
     return saved
 
 
@@ -181,13 +185,23 @@ def _factor(saved: _Saved, hook: object, given: float | None = None) -> float:
         why = "each batch has a factor of its own" if name == "batch-wise" else "it is read of plain SAEs only"
         raise FormatError(saved.source.path, f"{CONFIG_FILE} says norm_activation {name!r}: {why}")
     key = f"{NORMS}{hook}"
-    norm = given if given is not None else float(whole(saved.file, saved.prefix + key)) if saved.has(key) else math.nan
+    norm = given if given is not None else _norm(saved, key)
     if not PLAUSIBLE[0] < norm < PLAUSIBLE[1]:
         found = f"{norm:g}, as if it was never set" if saved.has(key) else "missing"
         problem = f"norm_activation is dataset-wise, but {key!r} is {found}"
-        asked = "; say the mean norms: --set input_norm=27.1, and of a transcoder --set output_norm=3.4 too"
-        raise FormatError(saved.source.path, problem + (asked if saved.config["sae_type"] == "sae" else ""))
+        asked = SAY_NORMS if saved.config["sae_type"] == "sae" else SAVE_NORMS
+        raise FormatError(saved.source.path, f"{problem}; {asked}")
     return math.sqrt(saved.config["d_model"]) / norm
+
+
+def _norm(saved: _Saved, key: str) -> float:
+    """Return a mean norm, or NaN where there is none."""
+    if not saved.has(key):
+        return math.nan
+    stored = whole(saved.file, saved.prefix + key)
+    if stored.numel() != 1:
+        raise FormatError(saved.source.path, f"{key!r} is of shape {tuple(stored.shape)}; expected one number")
+    return float(stored)
 
 
 def _factors(saved: _Saved, hooks: tuple[object, object], given: Given) -> tuple[float, float]:
@@ -249,7 +263,7 @@ def _sae(saved: _Saved, given: Given) -> Reading:
 
 def _metadata(saved: _Saved) -> dict[str, object]:
     facts = {key: saved.config[key] for key in DEFAULTS}
-    return {"model_name": (saved.source.document(MODEL_FILE) or {}).get("model_name"), SETTINGS: facts}
+    return {"model_name": (saved.source.document(MODEL_FILE) or {}).get("model_name"), NAME: facts}
 
 
 def _hooks(saved: _Saved, key: str) -> list[str]:
@@ -279,11 +293,11 @@ def _crosscoder(saved: _Saved, given: Given) -> Reading:
         plan["threshold"] = saved.taken(THRESHOLD, EXP)
     if set(factors) != {1.0}:
         plan["input_scale"] = constant(factors).model_copy(update={"steps": (cast_to("float32"),)})
-    decides = name != "relu"
+    decides, (sources, named) = name != "relu", named_sources(given, count, "layer", hooks)
     fields = {
         "kind": "crosscoder",
         "architecture": name if decides else "standard",
-        "sources": Sources(axis="layer", sites=tuple(map(as_key, hooks))),
+        "sources": sources,
         "input": ActivationInput(kind="activations"),
         "n_sources": count,
         "d_in": d_in,
@@ -294,7 +308,7 @@ def _crosscoder(saved: _Saved, given: Given) -> Reading:
         "k": k,
         "statistics": InputStatistics(preprocess="scale" if "input_scale" in plan else "none"),
     }
-    notes = [*given.assumptions, *saved.notes]
+    notes = [*given.assumptions, *saved.notes, *named]
     metadata = _metadata(saved) | {"hook_points": hooks}
     return several(CrosscoderConfig, {"": saved.file}, plan, fields, metadata=metadata, assumptions=notes)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from saereg.errors import FormatError
 from saereg.registry.readings.format import About, Format
-from saereg.registry.readings.given import Given, missing
-from saereg.registry.readings.reading import Reading, dictionary, with_left_out
+from saereg.registry.readings.given import Given, missing, unknown_keys
+from saereg.registry.readings.reading import Reading, dictionary, told, with_left_out
 from saereg.registry.readings.source import Source
 from saereg.schemas.recipe import ZEROS, moved, transposed
 from saereg.schemas.semantics import Assumption, Normalization, Semantics
@@ -21,6 +21,28 @@ if TYPE_CHECKING:
 NAME, CONFIG_FILE = "mlsae", "config.json"
 
 TENSORS = frozenset({"encoder.weight", "decoder.weight", "pre_encoder_bias"})
+
+KNOWN = (
+    "n_inputs",
+    "n_latents",
+    "k",
+    "dead_steps_threshold",
+    "dead_threshold",
+    "auxk",
+    "standardize",
+    "model_name",
+    "layers",
+    "expansion_factor",
+    "auxk_coef",
+    "dead_tokens_threshold",
+    "lr",
+    "skip_special_tokens",
+    "max_length",
+    "batch_size",
+    "accumulate_grad_batches",
+    "tuned_lens",
+)
+"""Keys that config.json has: the arguments of the autoencoder, and of what it is trained in."""
 
 PREFIXES = ("", "autoencoder.")
 """Of the tensors, alone and beside the transformer."""
@@ -50,13 +72,14 @@ def read(source: Source, given: Given) -> Reading:
     cfg, file = source.document(CONFIG_FILE) or {}, source.only()
     prefix = _prefix(frozenset(file.entries)) or ""
     assumptions: list[Assumption] = []
-    standardize = cfg.get("standardize")
+    standardize = _flag(cfg, "standardize", source)
     if standardize is None:
         because = "absent from config.json; the default of the library's class, which loads it"
         standardize = True
         assumptions.append(Assumption(field="standardize", value="True", because=because))
-    if not isinstance(standardize, bool):
-        raise FormatError(source.path, f"config.json says standardize = {standardize!r}; expected true or false")
+    if _flag(cfg, "tuned_lens", source):
+        because = "config.json says it: rows and x_hat are those after the lens, which is no part of this dictionary"
+        assumptions.append(Assumption(field="tuned_lens", value="True", because=because))
     _check_widths(cfg, prefix, source)
     plan = {
         "W_enc": transposed(f"{prefix}encoder.weight"),
@@ -84,10 +107,17 @@ def read(source: Source, given: Given) -> Reading:
             "mlsae_skip_special_tokens": cfg.get("skip_special_tokens"),
             "context_size": cfg.get("max_length"),
         },
-        assumptions=(*assumptions, *given.assumptions),
+        assumptions=(*assumptions, *given.assumptions, *unknown_keys(cfg, KNOWN, CONFIG_FILE)),
     )
     others = (key for key in file.entries if prefix and key.startswith(NOT_OURS))
     return with_left_out(reading, (f"{prefix}last_nonzero", *others))
+
+
+def _flag(cfg: dict[str, Any], name: str, source: Source) -> bool | None:
+    value = cfg.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise FormatError(source.path, f"config.json says {name} = {value!r}; expected true or false")
+    return value
 
 
 def _check_widths(cfg: dict[str, Any], prefix: str, source: Source) -> None:
@@ -111,14 +141,15 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
     """The library's own forward: standardize, x − bias, Linear, the k largest, ReLU, decode + bias, undo."""
     from saereg.registry.readings import reference as do
 
-    rules = reading.cfg.semantics  # type: ignore[union-attr]
+    cfg = raw.document(CONFIG_FILE)
     prefix = _prefix(frozenset(raw.files[""].entries)) or ""
     mean, sigma = x.new_zeros(()), x.new_ones(())
     z = x
-    if rules.normalization.kind != "none":
+    if cfg.get("standardize") is not False:
         z, mean, sigma = do.layer_norm(x)
     bias = raw.vector(f"{prefix}pre_encoder_bias")
-    f, margin = do.topk(raw.times_transposed(z - bias, f"{prefix}encoder.weight"), int(rules.k or 0))
+    k = cfg.get("k") or told(reading).whole("k") or 0
+    f, margin = do.topk(raw.times_transposed(z - bias, f"{prefix}encoder.weight"), int(k))
     x_hat = raw.times_transposed(f, f"{prefix}decoder.weight") + bias
     return do.Codes(f, x_hat * sigma + mean, margin)
 
@@ -130,8 +161,9 @@ ABOUT = About(
     "(F, D), `decoder.weight` (D, F), `pre_encoder_bias` (D,), `last_nonzero`; below `autoencoder.` where "
     "`transformer.*` is beside it, which is left out.",
     silent="the layers, but where the transformer is beside it: it is one dictionary for the residual streams of all; "
-    "whether a tuned lens was applied first.",
-    assumed="there is no encoder bias: `b_enc` is zeros. `standardize` true where config.json does not say.",
+    "of an autoencoder alone, whether a tuned lens was applied first.",
+    assumed="there is no encoder bias: `b_enc` is zeros. `standardize` true where config.json does not say. "
+    "Where it says `tuned_lens`, inputs and reconstructions are those after the lens.",
     saelens="has no loader; as `topk` with `layer_norm` it computes the same.",
     source="mlsae ba90c51, model/autoencoder.py",
 )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from saereg.errors import FormatError, UsageError
 from saereg.registry.formats.crosscoder_sources import named_sources
 from saereg.registry.readings.format import About, Format
-from saereg.registry.readings.given import Given, missing
-from saereg.registry.readings.reading import Reading, several, with_left_out
+from saereg.registry.readings.given import Given, missing, unknown_keys
+from saereg.registry.readings.reading import Reading, several, told, with_left_out
 from saereg.registry.readings.source import Source
 from saereg.schemas.cfg_crosscoder import ActivationInput, CrosscoderConfig, InputStatistics
 from saereg.schemas.recipe import SourceTensor, cast_to, constant, moved
@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 
     from saereg.registry.readings.reference import Codes, Raw
 
-NAME = "model-diff"
+NAME = "model_diff"
 TENSORS = ("W_enc", "W_dec", "b_enc", "b_dec")
+SETTINGS = frozenset(
+    {"d_in", "dict_size", "enc_dtype", "model_name", "site", "hook_point", "layer", "seed", "device", "dec_init_norm"}
+    | {"batch_size", "buffer_mult", "lr", "num_tokens", "l1_coeff", "beta1", "beta2", "seq_len", "model_batch_size"}
+    | {"log_every", "save_every", "wandb_project", "wandb_entity"}
+)
+"""Settings that training saves; what `dict_size` and `d_in` say is compared, and the rest is not the function's."""
+
 FOLDED = "folded"
 """What the caller says of weights that read activations as they are."""
 
@@ -79,7 +86,7 @@ def read(source: Source, given: Given) -> Reading:
             "statistics": InputStatistics(preprocess="none" if scales is None else "scale"),
         },
         metadata={"model_name": settings.get("model_name"), "hook_name": settings.get("hook_point")},
-        assumptions=[*given.assumptions, *named],
+        assumptions=[*given.assumptions, *named, *unknown_keys(settings, SETTINGS, "the settings")],
     )
     return with_left_out(reading, ())
 
@@ -112,8 +119,8 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
 
     from saereg.registry.readings import reference as do
 
-    fill = reading.plan["input_scale"].fill if "input_scale" in reading.plan else None
-    scale = x.new_tensor(fill).reshape(-1, 1) if isinstance(fill, tuple) else x.new_ones(1, 1)
+    said = told(reading).text("input_scale") or FOLDED
+    scale = x.new_tensor([1.0] if said == FOLDED else [float(number) for number in said.split(",")])[:, None]
     heads = range(x.shape[1])
     pre = sum(raw.times((x * scale)[:, k], "W_enc", at={0: k}) for k in heads) + raw.vector("b_enc")
     f, margin = do.relu(pre)

@@ -5,16 +5,20 @@ Source: daMS2005/olmo-sae-builder, `sparse_autoencoder/{model,train}.py`.
 
 from typing import TYPE_CHECKING, Any
 
-from saereg.errors import FormatError
+from saereg.errors import FormatError, WeightsError
 from saereg.registry.files.tensors import TensorFile
-from saereg.registry.formats.openai import Autoencoder, prefix_of, reference, stored_k, stored_rectified
+from saereg.registry.formats.openai import Autoencoder, forward, prefix_of, stored_k, stored_rectified, value_of
 from saereg.registry.readings.format import About, Format
 from saereg.registry.readings.given import Given, missing
-from saereg.registry.readings.reading import Reading
+from saereg.registry.readings.reading import Reading, told
 from saereg.registry.readings.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from saereg.registry.readings.reference import Codes, Raw
 
 NAME, MODEL = "olmo_builder", "model/"
 
@@ -63,6 +67,8 @@ def read(source: Source, given: Given) -> Reading:
 
 def _check_widths(source: Source, file: TensorFile, prefix: str) -> None:
     key = f"{prefix}encoder.weight"
+    if key not in file.entries:
+        raise WeightsError(str(file.path), "missing; expected the tensors of OpenAI's class below `model`", key)
     shape = file.entries[key].shape
     for name, found in zip(("n_latents", "n_inputs"), shape, strict=False):
         said = file.facts.get(name)
@@ -81,6 +87,15 @@ def _k(source: Source, file: TensorFile, prefix: str, given: Given) -> int:
     if k is None:
         raise missing(source.path, "k", "the checkpoint does not say `top_k`", "64")
     return int(k)
+
+
+def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
+    """OpenAI's forward, TopK and normalized as the trainer's settings say."""
+    facts, given = raw.files[""].facts, told(reading)
+    prefix = prefix_of(frozenset(raw.files[""].entries), MODEL) or MODEL
+    k = facts.get("top_k") or value_of(raw, f"{prefix}activation", "k") or given.whole("k")
+    normalize = given.flag("normalize") if facts.get("normalize") is None else facts["normalize"]
+    return forward(raw, x, prefix, k=k, normalize=bool(normalize))  # type: ignore[arg-type]
 
 
 ABOUT = About(

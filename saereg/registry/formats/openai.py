@@ -5,14 +5,14 @@ Source: openai/sparse_autoencoder 4965b94, `sparse_autoencoder/model.py`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from saereg.errors import FormatError, WeightsError
 from saereg.registry.files.tensors import TensorFile
 from saereg.registry.readings.format import About, Format
 from saereg.registry.readings.given import Given, missing
-from saereg.registry.readings.reading import Reading, dictionary, with_left_out
-from saereg.registry.readings.source import Source
+from saereg.registry.readings.reading import Reading, dictionary, told, with_left_out
+from saereg.registry.readings.source import PICKLES, Source
 from saereg.schemas.recipe import moved, transposed
 from saereg.schemas.semantics import Assumption, Normalization, Semantics
 
@@ -32,8 +32,6 @@ BUFFERS = ("stats_last_nonzero", "latents_activation_frequency", "latents_mean_s
 
 WRAPPERS = ("", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.")
 """What data parallelism and compilation put before names."""
-
-PICKLES = (".pt", ".pth")
 
 SELECTED = {"ReLU": True, "Identity": False}
 """What TopK does with the values that it keeps → whether negative ones become 0."""
@@ -186,21 +184,43 @@ def stored_rectified(source: Source, file: TensorFile, prefix: str) -> bool:
 
 
 def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
-    """The class's own forward; a tied decoder multiplies with the encoder's matrix."""
+    """The class's own forward, normalized where the activation is TopK, unless the caller says otherwise."""
+    file, given = raw.files[""], told(reading)
+    prefix = prefix_of(frozenset(file.entries)) or ""
+    ranks = (file.facts.get(f"{prefix}activation") or given.text("activation")) == "TopK"
+    normalize = given.flag("normalize")
+    k = value_of(raw, f"{prefix}activation", "k") or given.whole("k")
+    return forward(raw, x, prefix, k=k if ranks else None, normalize=ranks if normalize is None else normalize)
+
+
+def value_of(raw: "Raw", function: str, name: str) -> Any:  # noqa: ANN401
+    """Return what an activation function is made with, in one of the two places where it is stored."""
+    facts = raw.files[""].facts
+    return facts.get(f"{function}_state_dict/{name}") or facts.get(f"{function}.{name}")
+
+
+def forward(raw: "Raw", x: "Tensor", prefix: str, *, k: int | None, normalize: bool) -> "Codes":
+    """Return what the class computes; a tied decoder multiplies with the encoder's matrix.
+
+    Args:
+        raw: the file.
+        x: rows.
+        prefix: of the names.
+        k: of TopK; None for ReLU.
+        normalize: whether rows are normalized.
+    """
     from saereg.registry.readings import reference as do
 
-    rules, keys = reading.cfg.semantics, frozenset(raw.files[""].entries)  # type: ignore[union-attr]
-    prefix = prefix_of(keys) or prefix_of(keys, "model/") or ""
     mean, sigma, z = x.new_zeros(()), x.new_ones(()), x
-    if rules.normalization.kind != "none":
+    if normalize:
         z, mean, sigma = do.layer_norm(x)
     pre_bias = raw.vector(f"{prefix}pre_bias")
     pre = raw.times_transposed(z - pre_bias, f"{prefix}encoder.weight") + raw.vector(f"{prefix}latent_bias")
-    if rules.activation == "topk":
-        f, margin = do.topk(pre, int(rules.k or 0), keep_negative=not rules.rectified)
-    else:
+    if k is None:
         f, margin = do.relu(pre)
-    if prefix + DECODER in keys:
+    else:
+        f, margin = do.topk(pre, k, keep_negative=value_of(raw, f"{prefix}activation", "postact_fn") == "Identity")
+    if prefix + DECODER in raw.files[""].entries:
         x_hat = raw.times_transposed(f, f"{prefix}{DECODER}") + pre_bias
     else:
         x_hat = raw.times(f, f"{prefix}encoder.weight") + pre_bias

@@ -21,9 +21,9 @@ from saereg.registry.formats.parameter_facts import (
     statistics_of,
     steps_of,
 )
-from saereg.registry.readings.format import About, Format, Layout
+from saereg.registry.readings.format import About, Format, Layout, refuse
 from saereg.registry.readings.given import Given, missing
-from saereg.registry.readings.reading import Reading, dictionary, several, with_left_out
+from saereg.registry.readings.reading import Reading, dictionary, several, told, with_left_out
 from saereg.registry.readings.source import Source
 from saereg.schemas.artifact_config import ArtifactConfig
 from saereg.schemas.cfg_crosscoder import CrosscoderConfig, InputStatistics, ParameterInput
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from saereg.registry.readings.reference import Codes, Raw
 
-NAME, WEIGHTS_FILE = "parameter-trajectory", "crosscoder.safetensors"
+NAME, WEIGHTS_FILE = "parameter_trajectory", "crosscoder.safetensors"
 
 TENSORS = ("W_E", "b_E", "W_D", "b_D")
 THRESHOLD = "activation_function.log_jumprelu_threshold"
@@ -215,51 +215,57 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
     prefix = WRAPPED if f"{WRAPPED}W_E" in raw.files[""].entries else ""
     flat = len(raw.shape(f"{prefix}W_E")) == 2
     x = x[:, None] if flat else x
-    mean, scale = _prepared(raw, reading)
+    given, facts = told(reading), facts_of(raw.source) if raw.source is not None else Facts({}, {}, prefix)
+    mean, scale = _prepared(raw, facts, given)
     x_in, heads = (x - mean) / scale, range(x.shape[1])
     at = [None if flat else {0: head} for head in heads]
     bias = raw.vector(f"{prefix}b_E")
     pre = sum(raw.times(x_in[:, head], f"{prefix}W_E", at=at[head]) for head in heads) + bias.reshape(
         -1, bias.shape[-1]
     ).sum(dim=0)
-    f, margin = _codes(raw, reading, prefix, pre, at)
+    f, margin = _codes(raw, facts, given, pre, at)
     spread = f if f.ndim == 3 else f[:, None].expand(-1, len(heads), -1)
     decoded = [raw.times(spread[:, head], f"{prefix}W_D", at=at[head]) for head in heads]
     x_hat = (torch.stack(decoded, dim=1) + raw.vector(f"{prefix}b_D")) * scale + mean
     return do.Codes(f[:, 0] if flat and f.ndim == 3 else f, x_hat[:, 0] if flat else x_hat, margin)
 
 
-def _prepared(raw: "Raw", reading: Reading) -> "tuple[Tensor | float, Tensor | float]":
+def _said(facts: Facts, *names: str) -> Any:  # noqa: ANN401
+    """Return the first of these settings that stands anywhere in the files."""
+    training = facts.outer.get("training")
+    places = (training if isinstance(training, dict) else {}, facts.outer, facts.inner)
+    return next((place[name] for place in places for name in names if place.get(name) is not None), None)
+
+
+def _prepared(raw: "Raw", facts: Facts, given: Given) -> "tuple[Tensor | float, Tensor | float]":
     """Return mean (K, D) and divisor (K, 1)."""
-    if "input_mean" not in reading.plan:
+    mode = given.text("preprocess") or _said(facts, "input_preprocess", "preprocess_mode")
+    if mode == "none":
         return 0.0, 1.0
     name = STATISTICS if STATISTICS in raw.files else ""
     prefix = "" if name else "preprocess_stats/"
     ours = f"{prefix}input_mean" in raw.files[name].entries
     mean = raw.vector(f"{prefix}input_mean" if ours else f"{prefix}mean", name)
     mean = mean.reshape(-1, mean.shape[-1])
-    if "input_scale" not in reading.plan:
+    if mode == "center":
         return mean, 1.0
     scale = raw.vector(f"{prefix}input_scale" if ours else f"{prefix}scale", name).reshape(-1, 1)
     return mean, 1 / scale if ours else scale
 
 
-def _codes(raw: "Raw", reading: Reading, prefix: str, pre: "Tensor", at: list[Any]) -> "tuple[Tensor, Tensor]":
+def _codes(raw: "Raw", facts: Facts, given: Given, pre: "Tensor", at: list[Any]) -> "tuple[Tensor, Tensor]":
     import torch
 
     from saereg.registry.readings import reference as do
 
-    cfg = reading.cfg
-    if cfg.architecture == "gated":
+    prefix, there = facts.prefix, raw.files[""].entries
+    if prefix + GATED[0] in there:
         b_gate, r_mag, b_mag = (raw.vector(prefix + name) for name in GATED)
         return do.gated(pre + b_gate, pre * r_mag.exp() + b_mag)
-    if cfg.architecture == "topk":
-        k = cfg.k if isinstance(cfg, CrosscoderConfig) else cfg.semantics.k  # type: ignore[union-attr]
-        return do.topk(pre.clamp_min(0), int(k or 0))
-    cut = raw.vector(prefix + THRESHOLD).exp()
-    if isinstance(cfg, CrosscoderConfig) and cfg.gate == "shared":
-        return do.threshold(pre, cut)
-    if not isinstance(cfg, CrosscoderConfig) and cfg.semantics.gate_quantity == "pre_activation":  # type: ignore[union-attr]
+    if prefix + THRESHOLD not in there:
+        return do.topk(pre.clamp_min(0), given.whole("k") or int(_said(facts, "batchtopk_k")))
+    cut, gate = raw.vector(prefix + THRESHOLD).exp(), given.text("gate")
+    if gate == "shared" or (gate is None and facts.inner.get("sparsity_include_decoder_norm") is False):
         return do.threshold(pre, cut)
     norms = torch.stack([raw.row_norms(f"{prefix}W_D", at=head) for head in at])
     return do.threshold(pre[:, None].expand(-1, len(at), -1), cut, pre[:, None] * norms)
@@ -282,9 +288,7 @@ def layout(cfg: ArtifactConfig) -> Layout:
         != ("per_source_norm" if cfg.gate == "per_source" else "none"),
         "the files have no place for input statistics": cfg.statistics.preprocess != "none",
     }
-    for why, is_wrong in wrong.items():
-        if is_wrong:
-            raise FormatError(NAME, f"cannot say this crosscoder: {why}; use --to saereg")
+    refuse(NAME, wrong, "crosscoder")
     plan = {
         "W_E": moved("W_enc"),
         "b_E": moved("b_enc"),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from saereg.errors import UsageError
 from saereg.registry.readings.format import About, Format
 from saereg.registry.readings.given import Given, missing
-from saereg.registry.readings.reading import Reading, dictionary, with_left_out
-from saereg.registry.readings.source import Source
+from saereg.registry.readings.reading import Reading, dictionary, told, with_left_out
+from saereg.registry.readings.source import PICKLES, Source
 from saereg.schemas.recipe import moved, transposed
 from saereg.schemas.semantics import Assumption, Semantics
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 NAME = "qwen_scope"
 
 TENSORS = frozenset({"W_enc", "W_dec", "b_enc", "b_dec"})
-PICKLES = (".pt", ".pth", ".bin")
 
 IN_A_PATH = re.compile(r"L0_([1-9]\d{0,4})\b")
 """How the publisher's repositories are named after k."""
@@ -92,8 +91,8 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
     from saereg.registry.readings import reference as do
 
     pre = raw.times_transposed(x, "W_enc") + raw.vector("b_enc")
-    rules = reading.cfg.semantics  # type: ignore[union-attr]
-    f, margin = do.topk(pre, int(rules.k or 0), keep_negative=not rules.rectified)
+    given = told(reading)
+    f, margin = do.topk(pre, given.whole("k") or 0, keep_negative=given.flag("rectified") is False)
     return do.Codes(f, raw.times_transposed(f, "W_dec") + raw.vector("b_dec"), margin)
 
 

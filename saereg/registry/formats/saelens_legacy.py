@@ -12,10 +12,10 @@ from saereg.errors import FormatError
 from saereg.registry.files.names import CONFIG_FILE
 from saereg.registry.files.tensors import whole
 from saereg.registry.formats.saelens import is_legacy
-from saereg.registry.formats.saelens_scale import SCALED, folded, scale_of, widened
+from saereg.registry.formats.saelens_scale import SCALED, SCALER_FILE, folded, scale_of, widened
 from saereg.registry.readings.format import About, Format
 from saereg.registry.readings.given import Given, missing
-from saereg.registry.readings.reading import Reading, dictionary, with_left_out
+from saereg.registry.readings.reading import Reading, dictionary, told, with_left_out
 from saereg.registry.readings.source import Source
 from saereg.schemas.recipe import EXP, SourceTensor, cast_to, moved
 from saereg.schemas.semantics import Activation, Assumption, Normalization, Semantics
@@ -314,22 +314,24 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
     """The forward of SAELens 5: normalize, subtract, encode, activate, decode, map back; scaled inputs beside it."""
     from saereg.registry.readings import reference as do
 
-    rules = reading.cfg.semantics  # type: ignore[union-attr]
-    factor = _scale_in(reading)
-    kind, mean, sigma, x_in = rules.normalization.kind, None, None, x.double() * factor
+    cfg = {RENAMED.get(key, key): value for key, value in raw.document(CONFIG_FILE).items()}
+    given = told(reading)
+    factor = _scale_in(raw, given)
+    kind, mean, sigma, x_in = cfg.get("normalize_activations"), None, None, x.double() * factor
     if kind == "layer_norm":
         x_in, mean, sigma = do.layer_norm(x_in)
     elif kind == "constant_norm_rescale":
         sigma = x_in.norm(dim=-1, keepdim=True) / x_in.shape[-1] ** 0.5
         x_in = x_in / sigma
     b_dec = raw.vector("b_dec")
-    product = raw.times(x_in - b_dec if rules.pre_encoder_subtraction == "b_dec" else x_in, "W_enc")
-    if rules.activation == "gated":
+    product = raw.times(x_in if cfg.get("apply_b_dec_to_input") is False else x_in - b_dec, "W_enc")
+    if cfg.get("architecture") == "gated":
         magnitude = product * raw.vector("r_mag").exp() + raw.vector("b_mag")
         f, margin = do.gated(product + raw.vector("b_gate"), magnitude)
-    elif rules.activation == "topk":
-        f, margin = do.topk(product + raw.vector("b_enc"), int(rules.k or 0))
-    elif rules.activation == "jumprelu":
+    elif cfg.get("activation_fn_str") == "topk":
+        k = (cfg.get("activation_fn_kwargs") or {}).get("k", cfg.get("k")) or given.whole("k") or 0
+        f, margin = do.topk(product + raw.vector("b_enc"), k)
+    elif cfg.get("architecture") == "jumprelu":
         logarithm = "log_threshold" in raw.files[""].entries and "threshold" not in raw.files[""].entries
         cut = raw.vector("log_threshold").exp() if logarithm else raw.vector("threshold")
         f, margin = do.threshold(product + raw.vector("b_enc"), cut)
@@ -341,9 +343,11 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
     return do.Codes(f, x_hat / factor, margin)
 
 
-def _scale_in(reading: Reading) -> float:
-    steps = reading.plan["W_enc"].steps
-    return next((float(step.by or 1.0) for step in steps if step.do == "scale"), 1.0)
+def _scale_in(raw: "Raw", given: Given) -> float:
+    """Return what inputs were multiplied by: as the caller says, or the file that training saves beside."""
+    if given.flag("already_folded"):
+        return 1.0
+    return given.number("scaling_factor") or float(raw.document(SCALER_FILE).get("scaling_factor") or 1.0)
 
 
 ABOUT = About(

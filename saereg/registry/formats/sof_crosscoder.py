@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from saereg.errors import FormatError
 from saereg.registry.files.tensors import TensorFile, whole
 from saereg.registry.formats.crosscoder_sources import named_sources
+from saereg.registry.formats.sof_settings import arguments_of, bare, trained
 from saereg.registry.readings.format import About, Format
 from saereg.registry.readings.given import Given, missing
 from saereg.registry.readings.reading import Reading, several, with_left_out
 from saereg.registry.readings.source import Source
 from saereg.schemas.cfg_crosscoder import ActivationInput, CrosscoderConfig, InputStatistics
-from saereg.schemas.recipe import SWAP_AXES, SourceTensor, Step, cast_to, moved, plus, scaled, times_by
+from saereg.schemas.recipe import SWAP_AXES, SourceTensor, Step, cast_to, constant, moved, plus, scaled, times_by
 from saereg.schemas.semantics import Assumption
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from saereg.registry.readings.reference import Codes, Raw
 
-NAME, CONFIG_FILE = "sof-crosscoder", "config.json"
+NAME, CONFIG_FILE = "sof_crosscoder", "config.json"
 
 COMPILED = "_orig_mod."
 """Before every name, where a compiled module was saved."""
@@ -44,7 +45,10 @@ ALPHAS = {"code_normalization_alpha_sae": 1.0, "code_normalization_alpha_cc": 0.
 """Weights of MIXED, which no tensor holds, with the defaults of the class."""
 
 EPSILON = 1e-8
-"""What the class adds to a standard deviation before it divides by it."""
+"""What the class adds to a standard deviation, and on the way back to a scale, before it divides by it."""
+
+ROUNDING = 1e-7
+"""A relative difference that is lost in float32."""
 
 HARMLESS = frozenset(
     {"activation_dim", "dict_size", "num_layers", "same_init_for_all_layers", "norm_init_scale", "init_with_transpose"}
@@ -62,13 +66,15 @@ class _Saved:
         source: where.
         file: the weights.
         prefix: before the names of the weights.
-        config: arguments of the class, where they were saved beside them.
+        config: arguments of the class, where they were saved beside them, or settings of training.
+        said: what either says, the settings of training included.
     """
 
     source: Source
     file: TensorFile
     prefix: str
     config: Mapping[str, Any]
+    said: Mapping[str, Any]
 
     def has(self, name: str) -> bool:
         return self.prefix + name in self.file.entries
@@ -77,7 +83,10 @@ class _Saved:
         return self.file.entries[self.prefix + name].shape if self.has(name) else ()
 
     def numbers(self, name: str) -> "Tensor":
-        return whole(self.file, self.prefix + name)
+        return whole(self.file, self.prefix + name).double()
+
+    def is_half(self, name: str) -> bool:
+        return self.file.entries[self.prefix + name].dtype in ("bfloat16", "float16")
 
     def number(self, name: str) -> float:
         if self.shape(name) != ():
@@ -101,7 +110,8 @@ def _saved(source: Source) -> _Saved | None:
     if source.weights is None:
         return None
     prefix = COMPILED if f"{COMPILED}encoder.weight" in source.keys else ""
-    return _Saved(source, source.weights, prefix, source.document(CONFIG_FILE) or {})
+    config = source.document(CONFIG_FILE) or {}
+    return _Saved(source, source.weights, prefix, config, {**trained(config), **config})
 
 
 def read(source: Source, given: Given) -> Reading:
@@ -112,7 +122,7 @@ def read(source: Source, given: Given) -> Reading:
         WeightsError: when a tensor is missing or of another shape.
     """
     file = source.only()
-    saved = _saved(source) or _Saved(source, file, "", {})
+    saved = _saved(source) or _Saved(source, file, "", {}, {})
     if len(saved.shape("encoder.weight")) != 3:
         raise FormatError(source.path, "has no `encoder.weight` of shape (K, D, F)")
     count, d_in, d_sae = saved.shape("encoder.weight")
@@ -122,7 +132,9 @@ def read(source: Source, given: Given) -> Reading:
     statistics, plan = _statistics(saved)
     sources, named = named_sources(given, count, "model")
     per_source = fields.get("gate") == "per_source"
-    plan |= _weights(saved, twice=norm == "DECOUPLED" and saved.has("threshold") and statistics.preprocess != "none")
+    normalizes = statistics.preprocess != "none"
+    twice = norm == "DECOUPLED" and saved.has("threshold") and normalizes
+    plan |= _weights(saved, scaled_rows=normalizes and statistics.scale_per != "element", twice=twice)
     if fields["architecture"] == "batchtopk":
         plan["threshold"] = moved(f"{saved.prefix}threshold")
     if not saved.has("activation_mean"):
@@ -155,30 +167,31 @@ def read(source: Source, given: Given) -> Reading:
 
 def _check_config(saved: _Saved, count: int) -> list[Assumption]:
     """Refuse arguments that change the function in ways that no tensor shows; note unknown ones."""
-    config, path = saved.config, saved.source.path
-    if "activation_dim" not in config:
-        return []  # not the class's own: a trainer's, or of something else
-    layers, decoders = config.get("encoder_layers"), config.get("num_decoder_layers")
+    arguments = arguments_of(saved.config)
+    if "activation_dim" in saved.config:  # the class's own
+        arguments |= saved.config
+    path, layers, decoders = saved.source.path, arguments.get("encoder_layers"), arguments.get("num_decoder_layers")
     wrong = {
         f"encoder_layers is {layers!r}, a choice among the sources": layers not in (None, list(range(count))),
         f"num_decoder_layers is {decoders!r}, not the number of sources": decoders not in (None, count),
-        f"latent_processor is {config.get('latent_processor')!r}": config.get("latent_processor") is not None,
+        f"latent_processor is {arguments.get('latent_processor')!r}": arguments.get("latent_processor") is not None,
     }
     for why, is_wrong in wrong.items():
         if is_wrong:
             raise FormatError(path, f"config.json says that {why}; such crosscoders are not read")
     because = "a key of config.json that is not known; taken to change nothing"
     return [
-        Assumption(field=key, value=str(config[key])[:80], because=because) for key in sorted(set(config) - HARMLESS)
+        Assumption(field=key, value=str(arguments[key])[:80], because=because)
+        for key in sorted(set(arguments) - HARMLESS)
     ]
 
 
 def _code_norm(saved: _Saved) -> tuple[str, list[Assumption]]:
     """Return the name of the code normalization: by its number in a tensor, and by name in config.json."""
-    names, said = list(CODE_NORMS), saved.config.get("code_normalization")
-    if said is not None and str(said).upper() not in names:
+    names, said = list(CODE_NORMS), saved.said.get("code_normalization")
+    found = None if said is None else bare(said)
+    if found is not None and found not in names:
         raise FormatError(saved.source.path, f"code_normalization is {said!r}; expected one of {', '.join(names)}")
-    found = str(said).upper() if said is not None else None
     if saved.has("code_normalization_id"):
         said_by_tensor = saved.number("code_normalization_id")
         number = int(said_by_tensor) if said_by_tensor in range(1, len(names) + 1) else 0
@@ -189,8 +202,11 @@ def _code_norm(saved: _Saved) -> tuple[str, list[Assumption]]:
             problem = f"config.json says code_normalization {found}, but the tensor says {names[number - 1]}"
             raise FormatError(saved.source.path, f"{problem}; correct config.json")
         return names[number - 1], []
-    if found is not None:
+    if found is not None and "code_normalization" in saved.config:
         return found, []
+    if found is not None:
+        because = "settings of training; the fork's own loader of local files takes CROSSCODER where no tensor says it"
+        return found, [Assumption(field="code_normalization", value=found, because=because)]
     because = "`code_normalization_id` is absent, as in old files; the rule of the fork's own loader"
     return "CROSSCODER", [Assumption(field="code_normalization", value="CROSSCODER", because=because)]
 
@@ -222,13 +238,16 @@ def _decision(saved: _Saved, norm: str, given: Given) -> tuple[dict[str, Any], l
 def _alphas(saved: _Saved) -> tuple[tuple[float, ...], list[Assumption]]:
     weights, notes = [], []
     for key, default in ALPHAS.items():
-        value = saved.config.get(key, default)
+        value = saved.said.get(key, default)
         if type(value) not in (int, float):
             raise FormatError(saved.source.path, f"config.json says {key} = {value!r}; expected a number")
         weights.append(float(value))
-        if key not in saved.config:
-            because = "in no tensor, and not in config.json; the default of the class"
+        if key not in saved.said:
+            because = "in no tensor, and not in config.json; the default of the class, as in the fork's own loader"
             notes.append(Assumption(field=key, value=str(default), because=because))
+        elif key not in saved.config and value != default:
+            because = f"settings of training; the fork's own loader of local files takes {default} regardless"
+            notes.append(Assumption(field=key, value=str(value), because=because))
     return tuple(weights), notes
 
 
@@ -241,39 +260,59 @@ def _statistics(saved: _Saved) -> tuple[InputStatistics, dict[str, SourceTensor]
     if not there or any(bool(saved.numbers(name).isnan().any()) for name in ("activation_mean", "activation_std")):
         return InputStatistics(preprocess="none"), {}
     mean, prefix = moved(f"{saved.prefix}activation_mean"), saved.prefix
-    if saved.config.get("keep_relative_variance", True):
+    if saved.said.get("keep_relative_variance", True):
         scale = moved(f"{prefix}activation_global_scale")
+        if _ratios(saved):
+            factors = tuple(float(factor) + EPSILON for factor in saved.numbers("activation_global_scale"))
+            scale = constant(factors, cast_to("float32"))
         return InputStatistics(preprocess="center_scale"), {"input_mean": mean, "input_scale": scale}
-    half = saved.file.entries[f"{prefix}activation_std"].dtype in ("bfloat16", "float16")
-    inverse = Step(do="reciprocal", by=EPSILON)
+    half, inverse = saved.is_half("activation_std"), Step(do="reciprocal", by=EPSILON)
     scale = moved(f"{prefix}activation_std", *((cast_to("float32"),) if half else ()), inverse)
     per_element = InputStatistics(preprocess="center_scale", scale_per="element")
     return per_element, {"input_mean": mean, "input_scale": scale}
 
 
-def _weights(saved: _Saved, *, twice: bool) -> dict[str, SourceTensor]:
+def _ratios(saved: _Saved) -> tuple[float, ...]:
+    """Return scale / (scale + ε) of each source where one is not 1: the way back divides by scale + ε, not by scale.
+
+    There `input_scale` is scale + ε, and the encoder is multiplied by the ratio. The decoder stays as it is, because
+    its norms decide what a BatchTopK crosscoder keeps.
+    """
+    scale = saved.numbers("activation_global_scale")
+    if scale.shape != saved.shape("encoder.weight")[:1]:
+        return ()  # an error elsewhere
+    if not bool(scale.isfinite().all()) or bool((scale < 0).any()):
+        raise FormatError(saved.source.path, f"activation_global_scale is {scale.tolist()}; expected positive numbers")
+    ratios = scale / (scale + EPSILON)
+    return tuple(ratios.tolist()) if bool(((ratios - 1).abs() > ROUNDING).any()) else ()
+
+
+def _weights(saved: _Saved, *, scaled_rows: bool, twice: bool) -> dict[str, SourceTensor]:
     """Return the recipes of weights and biases.
 
     BatchTopK with DECOUPLED code norm normalizes its rows a second time, in training too; the second time is
     folded into the encoder: (x − mean)·scale·W + b = x·(scale·W) + b − (mean·scale)·W.
     """
     prefix = saved.prefix
+    ratios = _ratios(saved) if scaled_rows else ()
+    wide = (cast_to("float32"),) if saved.is_half("encoder.weight") and (ratios or twice) else ()
+    back = (times_by(constant(ratios, cast_to("float32")), axis=0),) if ratios else ()
     plan = {
-        "W_enc": moved(f"{prefix}encoder.weight"),
-        "b_enc": moved(f"{prefix}encoder.bias"),
-        "W_dec": moved(f"{prefix}decoder.weight", SWAP_AXES),
-        "b_dec": moved(f"{prefix}decoder.bias"),
+        "W_enc": moved(f"{prefix}encoder.weight", *wide, *back),
+        "b_enc": moved(f"{prefix}encoder.bias", *wide),
+        "W_dec": moved(f"{prefix}decoder.weight", SWAP_AXES, *wide),
+        "b_dec": moved(f"{prefix}decoder.bias", *wide),
     }
     if not twice:
         return plan
-    if not saved.config.get("keep_relative_variance", True):
+    if not scaled_rows:
         raise FormatError(saved.source.path, "DECOUPLED with statistics of every element is not read")
-    half = saved.file.entries[f"{prefix}encoder.weight"].dtype in ("bfloat16", "float16")
-    wide, side_by_side = (cast_to("float32"),) if half else (), Step(do="merge_first_axes")
+    side_by_side = Step(do="merge_first_axes")
     stretched = moved(f"{prefix}encoder.weight", *wide, times_by(moved(f"{prefix}activation_global_scale"), axis=0))
     centre = moved(f"{prefix}activation_mean", side_by_side)
     steps = (*stretched.steps, side_by_side, times_by(centre, axis=0), Step(do="sum_first_axis"), scaled(-1.0))
     shift = moved(f"{prefix}encoder.weight", *steps)
+    stretched = stretched.model_copy(update={"steps": (*stretched.steps, *back)})
     return plan | {"W_enc": stretched, "b_enc": moved(f"{prefix}encoder.bias", *wide, plus(shift))}
 
 
@@ -283,37 +322,47 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
 
     from saereg.registry.readings import reference as do
 
+    del reading  # the files say everything
     prefix = COMPILED if f"{COMPILED}encoder.weight" in raw.files[""].entries else ""
     heads, x_in = range(x.shape[1]), x
     back: Any = (1.0, 0.0)
-    cfg = reading.cfg
-    if isinstance(cfg, CrosscoderConfig) and cfg.statistics.preprocess != "none":
-        mean, std = raw.vector(f"{prefix}activation_mean"), raw.vector(f"{prefix}activation_std")
-        per_source = cfg.statistics.scale_per == "source"
+    document, there = raw.document(CONFIG_FILE), raw.files[""].entries
+    config = {**trained(document), **document}
+    norm = _norm_name(raw, config, prefix)
+    statistics = [prefix + name for name in BUFFERS[:2] if prefix + name in there]
+    if statistics and not any(raw.vector(name).isnan().any() for name in statistics):
+        mean, std = (raw.vector(name) for name in statistics)
+        per_source = config.get("keep_relative_variance", True)
         factor = raw.vector(f"{prefix}activation_global_scale")[:, None] if per_source else 1 / (std + EPSILON)
         x_in, back = (x - mean) * factor, (1 / (factor + EPSILON) if per_source else std + EPSILON, mean)
-        x_in = (x_in - mean) * factor if cfg.gate == "per_source" else x_in
+        x_in = (x_in - mean) * factor if norm == "DECOUPLED" and f"{prefix}threshold" in there else x_in
     pre = sum(raw.times(x_in[:, k], f"{prefix}encoder.weight", at={0: k}) for k in heads)
-    positive, margin = do.relu(pre + raw.vector(f"{prefix}encoder.bias"))
-    f = positive
-    if cfg.architecture == "batchtopk":
+    pre = pre + raw.vector(f"{prefix}encoder.bias")
+    f, margin = do.relu(pre)
+    cut = raw.vector(f"{prefix}threshold") if f"{prefix}threshold" in there else pre.new_tensor(-1.0)
+    if bool((cut >= 0).any()):  # one that was never set is −1, and cuts nothing off
         norms = torch.stack([raw.row_norms(f"{prefix}decoder.weight", at={0: k}) for k in heads])
-        cut = raw.vector(f"{prefix}threshold")
-        wide = positive[:, None].expand(-1, len(heads), -1) if cut.ndim else positive
-        gate = wide * _norm(cfg, norms)
-        f, margin = do.threshold(wide, cut[:, None] if cut.ndim else cut, gate)
+        wide = pre[:, None].expand(-1, len(heads), -1) if cut.ndim else pre
+        f, margin = do.threshold(wide, cut[:, None] if cut.ndim else cut, wide * _norm(norm, config, norms))
     spread = f if f.ndim == 3 else f[:, None].expand(-1, len(heads), -1)
     x_hat = torch.stack([raw.times(spread[:, k], f"{prefix}decoder.weight", at={0: k}) for k in heads], dim=1)
     return do.Codes(f, (x_hat + raw.vector(f"{prefix}decoder.bias")) * back[0] + back[1], margin)
 
 
-def _norm(cfg: object, norms: "Tensor") -> "Tensor":
+def _norm_name(raw: "Raw", config: Mapping[str, Any], prefix: str) -> str:
+    """Return the name of the code normalization, as in the fork's own enumeration."""
+    key = f"{prefix}code_normalization_id"
+    if key in raw.files[""].entries:
+        return ("CROSSCODER", "SAE", "MIXED", "NONE", "DECOUPLED")[int(raw.vector(key)) - 1]
+    return bare(config.get("code_normalization") or "CROSSCODER")
+
+
+def _norm(name: str, config: Mapping[str, Any], norms: "Tensor") -> "Tensor":
     """Return the code norm from the norms of every source (K, F)."""
-    name = getattr(cfg, "code_norm", "none")
     joint, total = norms.square().sum(dim=0).sqrt(), norms.sum(dim=0)
-    of_joint, of_total = getattr(cfg, "code_norm_weights", None) or (0.0, 0.0)
-    table = {"sum_of_norms": total, "joint_norm": joint, "mixed": of_joint * joint + of_total * total}
-    return norms if name == "per_source_norm" else table.get(name, norms.new_ones(()))
+    of_joint, of_total = (config.get(key, default) for key, default in ALPHAS.items())
+    table = {"CROSSCODER": total, "SAE": joint, "MIXED": of_joint * joint + of_total * total, "DECOUPLED": norms}
+    return table[name] if name in table else norms.new_ones(())
 
 
 ABOUT = About(
@@ -325,9 +374,10 @@ ABOUT = About(
     "`threshold`, () or (K,). Names may begin with `_orig_mod.`.",
     silent="what the sources are; the weights of MIXED, where there is no `config.json`; what to do with a threshold "
     "that was never set (−1), `--set unset_threshold=relu`.",
-    assumed="code normalization CROSSCODER where `code_normalization_id` is absent, and weights 1 and 0.1 of MIXED, as "
-    "the fork's own loader does. NaN in the input statistics means none. A DECOUPLED BatchTopK normalizes its rows "
-    "twice, in training too; so does the reading.",
+    assumed="where `config.json` says neither, in the settings of training either: code normalization CROSSCODER if "
+    "`code_normalization_id` is absent, and weights 1 and 0.1 of MIXED; the fork's own loader of local files takes "
+    "these weights whatever the settings say. NaN in the input statistics means none. A DECOUPLED BatchTopK normalizes "
+    "its rows twice, in training too; so does the reading.",
     saelens="has no crosscoder; those with one code are written as SAEs of width K·D.",
     source="science-of-finetuning/dictionary_learning 173f7fa",
 )

@@ -7,8 +7,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from saereg.errors import FormatError, WeightsError
-from saereg.registry.readings.format import About, Format, Layout
-from saereg.registry.readings.given import Given
+from saereg.registry.readings.format import About, Format, Layout, refuse
+from saereg.registry.readings.given import Given, unknown_keys
 from saereg.registry.readings.reading import Reading, dictionary, with_left_out
 from saereg.registry.readings.source import Source
 from saereg.schemas.artifact_config import ArtifactConfig
@@ -22,6 +22,20 @@ if TYPE_CHECKING:
     from saereg.registry.readings.reference import Codes, Raw
 
 NAME, CONFIG_FILE, WEIGHTS_FILE = "sparsify", "cfg.json", "sae.safetensors"
+
+KNOWN = (
+    "activation",
+    "expansion_factor",
+    "normalize_decoder",
+    "num_latents",
+    "k",
+    "multi_topk",
+    "skip_connection",
+    "transcode",
+    "signed",
+    "d_in",
+)
+"""Keys of its configuration, and the width that it is saved with; `multi_topk` is a loss of training."""
 
 TENSORS = frozenset({"encoder.weight", "encoder.bias", "W_dec", "b_dec"})
 
@@ -37,7 +51,7 @@ def detect(source: Source) -> str | None:
 
 
 def read(source: Source, given: Given) -> Reading:
-    """Read a hookpoint's folder. Its name says which module was read; the model is named in no file here.
+    """Read a hookpoint's folder. Its name alone says which module was read, so it is not said; nor is the model.
 
     Raises:
         FormatError: when cfg.json contradicts the tensors or itself.
@@ -59,7 +73,8 @@ def read(source: Source, given: Given) -> Reading:
     }
     if cfg.get("skip_connection", False):
         plan["W_skip"] = moved("W_skip")
-    transcodes, assumptions = bool(cfg.get("transcode", False)), list(given.assumptions)
+    transcodes = bool(cfg.get("transcode", False))
+    assumptions = [*given.assumptions, *unknown_keys(cfg, KNOWN, CONFIG_FILE)]
     for key, default in (("transcode", False), ("skip_connection", False), ("activation", "topk")):
         if key not in cfg:
             because = "absent from cfg.json, as in files from before sparsify had it"
@@ -76,7 +91,6 @@ def read(source: Source, given: Given) -> Reading:
             k=_k(cfg, d_sae, source),
             skip="x_times_W_skip_transposed" if "W_skip" in plan else "none",
         ),
-        metadata={"sparsify_hookpoint": source.folder.name},
         assumptions=assumptions,
     )
     return with_left_out(reading, ())
@@ -88,6 +102,9 @@ def _check_widths(cfg: dict[str, Any], d_in: int, d_sae: int, source: Source) ->
     for name, value in sizes.items():
         if type(value) is not int or value < 0:
             raise FormatError(source.path, f"cfg.json says {name} = {value!r}; expected a whole number")
+    for name in ("transcode", "skip_connection", "signed"):
+        if type(cfg.get(name, False)) is not bool:
+            raise FormatError(source.path, f"cfg.json says {name} = {cfg[name]!r}; expected true or false")
     # `num_latents: 0` means that the expansion factor decides
     expected = sizes["num_latents"] or sizes["d_in"] * sizes["expansion_factor"]
     if (sizes["d_in"], expected) != (d_in, d_sae):
@@ -105,7 +122,9 @@ def _activation(cfg: dict[str, Any], source: Source) -> Activation:
 
 
 def _k(cfg: dict[str, Any], d_sae: int, source: Source) -> float:
-    k = cfg.get("k")
+    if "k" not in cfg:
+        raise FormatError(source.path, "cfg.json has no k; add the one that it was trained with")
+    k = cfg["k"]
     if type(k) is not int or not 0 < k <= d_sae:
         raise FormatError(source.path, f"cfg.json says k = {k!r}; expected a whole number from 1 to d_sae = {d_sae}")
     return float(k)
@@ -115,16 +134,16 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
     """Sparsify's own forward: x − b_dec unless it transcodes, Linear, ReLU, select, decode, and x·W_skipᵀ on raw x."""
     from saereg.registry.readings import reference as do
 
-    rules, k = reading.cfg.semantics, int(reading.cfg.semantics.k or 0)  # type: ignore[union-attr]
-    b_dec = raw.vector("b_dec")
-    centred = x if reading.cfg.kind == "transcoder" else x - b_dec  # type: ignore[union-attr]
+    del reading  # cfg.json says everything
+    cfg, b_dec = raw.document(CONFIG_FILE), raw.vector("b_dec")
+    k, centred = int(cfg["k"]), x if cfg.get("transcode", False) else x - b_dec
     pre = raw.times_transposed(centred, "encoder.weight") + raw.vector("encoder.bias")
-    if rules.activation == "abstopk":
+    if cfg.get("signed", False):
         f, margin = do.topk(pre, k, pre.abs(), keep_negative=True)
     else:
-        f, margin = do.topk(pre, k) if rules.activation == "topk" else do.groupmax(pre, k)
+        f, margin = do.groupmax(pre, k) if cfg.get("activation") == "groupmax" else do.topk(pre, k)
     x_hat = raw.times(f, "W_dec") + b_dec
-    if rules.skip != "none":
+    if cfg.get("skip_connection", False):
         x_hat = x_hat + raw.times_transposed(x, "W_skip")
     return do.Codes(f, x_hat, margin)
 
@@ -175,9 +194,7 @@ def _refuse(cfg: DictionaryConfig) -> None:
         "it does not reshape heads": rules.reshape != "none",
         "it sets negative latents to 0": not rules.rectified,
     }
-    for why, is_wrong in wrong.items():
-        if is_wrong:
-            raise FormatError(NAME, f"cannot say this dictionary: {why}; use --to saereg")
+    refuse(NAME, wrong)
 
 
 ABOUT = About(
@@ -185,7 +202,8 @@ ABOUT = About(
     used_by="EleutherAI (`EleutherAI/sae-*`), delphi users, skip transcoders",
     files="`<hookpoint>/cfg.json` and `sae.safetensors` with `encoder.weight` (F, D), `encoder.bias` (F,), `W_dec` "
     "(F, D), `b_dec` (D,), `W_skip` (D, D) where `skip_connection`.",
-    silent="the model; whether the module's output was taken before or after a norm that follows it.",
+    silent="the model; the module, which only the folder is named after; whether its output was taken before or after "
+    "a norm that follows it.",
     assumed="`transcode` and `skip_connection` false and `activation` topk in files that have no such key. "
     "`num_latents: 0` is `expansion_factor` times `d_in`. `b_dec` is subtracted unless `transcode`, whatever "
     "`normalize_decoder` says.",

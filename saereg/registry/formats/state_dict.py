@@ -1,6 +1,6 @@
 """A state dict of nobody's layout: two matrices (or one, tied) and vectors, under whatever names, nested or not.
 
-It is never detected: it is read when it is named (`--from state-dict`), because what its tensors do not say
+It is never detected: it is read when it is named (`--from state_dict`), because what its tensors do not say
 (activation, normalization, what is subtracted before the encoder) must be given. Source: the checkpoints of small
 training scripts, e.g. a ReLU SAE as two torch Linear layers; the rules of inference stand in `anatomy.py`.
 """
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, get_args
 from saereg.errors import FormatError, UsageError
 from saereg.registry.files.tensors import TensorFile, whole
 from saereg.registry.formats.anatomy import TRAINING, Anatomy, Question, dissect
-from saereg.registry.formats.tensor_names import GATED, SCALES, words
+from saereg.registry.formats.tensor_names import GATED, SCALES, role, words
 from saereg.registry.readings.format import About, Format
 from saereg.registry.readings.given import Given
-from saereg.registry.readings.reading import Reading, dictionary, with_left_out
+from saereg.registry.readings.reading import Reading, dictionary, told, with_left_out
 from saereg.registry.readings.source import Source
 from saereg.schemas.cfg_native import BY_K
 from saereg.schemas.metrics import DType
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from saereg.registry.readings.reference import Codes, Decided, Raw
 
-NAME = "state-dict"
+NAME = "state_dict"
 
 ACTIVATIONS: tuple[Activation, ...] = ("relu", "topk", "abstopk", "groupmax", "batchtopk", "jumprelu", "gated")
 NORMALIZATIONS = ("none", "layer_norm", "constant_norm_rescale")
@@ -110,7 +110,7 @@ def unanswered(anatomy: Anatomy) -> str:
     """Return the sentence that asks for everything that is not said."""
     asked = anatomy.questions
     names = ", ".join(f"{q.name} ({q.why})" if q.why else q.name for q in asked)
-    said = [f"{name} = {value}" for name, value in told(anatomy.file).items()][:LIMIT]
+    said = [f"{name} = {value}" for name, value in stated_beside(anatomy.file).items()][:LIMIT]
     hint = f" (beside them the file says {', '.join(said)})" if said else ""
     return f"the tensors do not say {names}; say {'it' if len(asked) == 1 else 'them'}: {commands(asked)}{hint}"
 
@@ -120,7 +120,7 @@ def commands(asked: list[Question]) -> str:
     return " ".join(map(str, asked))
 
 
-def told(file: TensorFile) -> dict[str, object]:
+def stated_beside(file: TensorFile) -> dict[str, object]:
     """Return numbers and strings of a file that may say something of the function."""
     return {
         name: value
@@ -151,7 +151,7 @@ def settle_output_bias(anatomy: Anatomy) -> None:
         anatomy.assume("b_dec", anatomy.names[before], because)
         anatomy.vectors["b_dec"] = anatomy.vectors.pop("pre_bias")
         return
-    if not torch.equal(whole(anatomy.file, before).reshape(-1), whole(anatomy.file, after).reshape(-1)):
+    if not torch.equal(*(whole(anatomy.file, key).double().reshape(-1) for key in (before, after))):
         names = f"{anatomy.names[before]} and {anatomy.names[after]}"
         problem = "what is subtracted before the encoder would be another vector than what is added after the decoder"
         fold = f"fold the first into the encoder's bias, b_enc − {anatomy.names[before]}·W_enc"
@@ -162,7 +162,7 @@ def settle_output_bias(anatomy: Anatomy) -> None:
 
 def _refuse_other_k(anatomy: Anatomy, given: Given) -> None:
     """Compare what is given with what the file says, and take note of what it says beside tensors."""
-    k, file, stated = given.whole("k"), anatomy.file, told(anatomy.file)
+    k, file, stated = given.whole("k"), anatomy.file, stated_beside(anatomy.file)
     for key in anatomy.left_out:
         if file.entries[key].shape == () and words(_leaf(key)) & {"k", "topk"}:
             stated[key] = whole(file, key).item()
@@ -257,7 +257,7 @@ def _threshold(anatomy: Anatomy, activation: Activation) -> Threshold:
     if not stored:
         raise FormatError(path, f"activation {activation} needs a threshold, and no tensor is one")
     key = anatomy.vectors[stored[0]]
-    values = whole(anatomy.file, key)
+    values = whole(anatomy.file, key).double()
     if stored[0] == "threshold" and not bool((values >= 0).all()):
         raise FormatError(path, f"{names[key]} holds values below 0 or NaN; −1 often marks one that was never set")
     if anatomy.length(key) == 1:
@@ -302,21 +302,21 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
     """The forward that was described: normalize, subtract, encode, select, decode, add, map back."""
     from saereg.registry.readings import reference as do
 
-    rules, cfg = reading.cfg.semantics, reading.cfg  # type: ignore[union-attr]
-    kind, mean, scale, x_in = rules.normalization.kind, None, None, x
+    given = told(reading)
+    kind, mean, scale, x_in = given.text("normalization"), None, None, x
     if kind == "layer_norm":
         x_in, mean, scale = do.layer_norm(x)
     elif kind == "constant_norm_rescale":
         scale = x.norm(dim=-1, keepdim=True) / x.shape[-1] ** 0.5
         x_in = x / scale
     b_dec = _vector(raw, reading, "b_dec")
-    x_c = x_in - b_dec if rules.pre_encoder_subtraction == "b_dec" else x_in
+    x_c = x_in - b_dec if given.text("pre_encoder_subtraction") == "b_dec" else x_in
     encoder, decoder = str(reading.plan["W_enc"].key), str(reading.plan["W_dec"].key)
     by_rows = _latents_are_rows(raw, reading, encoder, "encoder")
     f, margin = _selected(raw, reading, (raw.times_transposed if by_rows else raw.times)(x_c, encoder))
     by_rows = by_rows if decoder == encoder else _latents_are_rows(raw, reading, decoder, "decoder")
     x_hat = (raw.times if by_rows else raw.times_transposed)(f, decoder) + b_dec
-    if scale is not None and cfg.kind == "sae":  # type: ignore[union-attr]
+    if scale is not None and given.text("kind") != "transcoder" and x.shape == x_hat.shape:
         x_hat = x_hat * scale + (0 if mean is None else mean)
     return do.Codes(f, x_hat, margin)
 
@@ -324,20 +324,21 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
 def _selected(raw: "Raw", reading: Reading, product: "Tensor") -> "Decided":
     from saereg.registry.readings import reference as do
 
-    rules, k = reading.cfg.semantics, int(reading.cfg.semantics.k or 0)  # type: ignore[union-attr]
-    if rules.activation == "gated":
+    given = told(reading)
+    activation, k = given.text("activation"), given.whole("k") or 0
+    if activation == "gated":
         magnitude = product * _vector(raw, reading, "r_mag").exp() + _vector(raw, reading, "b_mag")
         return do.gated(product + _vector(raw, reading, "b_gate"), magnitude)
     pre = product + _vector(raw, reading, "b_enc")
-    if rules.activation in THRESHOLDED:
-        cut = _vector(raw, reading, "threshold")
-        log = any(step.do == "exp" for step in reading.plan["threshold"].steps)
-        return do.threshold(pre, cut.exp() if log else cut)
-    if rules.activation == "abstopk":
+    if activation in THRESHOLDED:
+        cut, name = _vector(raw, reading, "threshold"), str(reading.plan["threshold"].key)
+        named = given.text("log_threshold") is not None or role(name) == "log_threshold"
+        return do.threshold(pre, cut.exp() if named and given.text("threshold") is None else cut)
+    if activation == "abstopk":
         return do.topk(pre, k, pre.abs(), keep_negative=True)
-    if rules.activation == "topk":
-        return do.topk(pre, k, keep_negative=not rules.rectified)
-    return do.groupmax(pre, k) if rules.activation == "groupmax" else do.relu(pre)
+    if activation == "topk":
+        return do.topk(pre, k, keep_negative=given.flag("rectified") is False)
+    return do.groupmax(pre, k) if activation == "groupmax" else do.relu(pre)
 
 
 def _vector(raw: "Raw", reading: Reading, part: str) -> "Tensor":
@@ -351,8 +352,7 @@ def _latents_are_rows(raw: "Raw", reading: Reading, key: str, part: str) -> bool
     rows, columns = raw.shape(key)
     if rows != columns:
         return rows == reading.cfg.d_sae
-    said = {note.field: note.value for note in reading.cfg.assumptions}  # type: ignore[union-attr]
-    return said[f"{part}_latents"] == "rows"
+    return told(reading).text(f"{part}_latents") == "rows"
 
 
 ABOUT = About(

@@ -4,16 +4,18 @@ Source: eslubana/temporalSAEs, `sae/saeTemporal.py`, `train_temporal_saes.py`, `
 SAELens 6.54, `temporal_sae_huggingface_loader`.
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
-from saereg.errors import FormatError
+from saereg.errors import FormatError, WeightsError
 from saereg.registry.files.tensors import TensorFile
 from saereg.registry.formats.saelens_export import SAELENS_VERSION
 from saereg.registry.readings.format import About, Format
 from saereg.registry.readings.given import Given, missing
-from saereg.registry.readings.reading import FLOATS, Reading, with_left_out
+from saereg.registry.readings.reading import Reading, told, with_left_out
 from saereg.registry.readings.source import Source
 from saereg.schemas.cfg import SaelensMetadata, TemporalConfig
+from saereg.schemas.metrics import FLOATS
 from saereg.schemas.recipe import SourceTensor, Step, cast_to, moved
 
 if TYPE_CHECKING:
@@ -56,6 +58,9 @@ def read(source: Source, given: Given) -> Reading:
         )
         raise FormatError(source.path, f"{problem} {file.path.name}")
     settings: dict[str, Any] = conf["sae"]
+    for name in ("D", "b"):
+        if prefix + name not in file.entries:
+            raise WeightsError(str(file.path), "missing; expected D (F, D), b (D,) and attention layers", prefix + name)
     dictionary = file.entries[f"{prefix}D"].shape
     _check(source, conf, dictionary)
     types = {entry.dtype for key, entry in file.entries.items() if key.startswith(prefix) and entry.dtype in FLOATS}
@@ -113,7 +118,7 @@ def _check(source: Source, conf: dict[str, Any], shape: tuple[int, ...]) -> None
     d_in, factor = llm.get("dimin") if isinstance(llm, dict) else None, settings.get("exp_factor")
     if d_in is not None and d_in != shape[1]:
         raise FormatError(source.path, f"conf.yaml says dimin = {d_in!r}, but D is {shape}; correct conf.yaml")
-    if isinstance(factor, int | float) and int(shape[1] * factor) != shape[0]:
+    if isinstance(factor, int | float) and not (math.isfinite(factor) and int(shape[1] * factor) == shape[0]):
         raise FormatError(source.path, f"conf.yaml says exp_factor = {factor!r}, but D is {shape}; correct conf.yaml")
     group = settings["bottleneck_factor"] * settings["n_heads"]
     if shape[0] % group:
@@ -131,7 +136,7 @@ def _factor(source: Source, settings: dict[str, Any], given: Given) -> float:
     if said is None:
         why = "conf.yaml does not say scaling_factor, which inputs are multiplied by"
         raise missing(source.path, "scaling_factor", why, "0.00667")
-    if isinstance(said, bool) or not isinstance(said, int | float) or said <= 0:
+    if isinstance(said, bool) or not isinstance(said, int | float) or not 0 < said < math.inf:
         raise FormatError(source.path, f"conf.yaml says scaling_factor = {said!r}; expected a positive number")
     return float(said)
 
@@ -156,27 +161,28 @@ def reference(raw: "Raw", reading: Reading, x: "Tensor") -> "Codes":
 
     from saereg.registry.readings import reference as do
 
-    cfg: TemporalConfig = reading.cfg  # type: ignore[assignment]
+    settings: dict[str, Any] = raw.document(CONFIG_FILE)["sae"]
     prefix = NESTED if f"{NESTED}D" in raw.files[""].entries else ""
     bias = raw.vector(f"{prefix}b").flatten()
-    left = x * cfg.activation_normalization_factor - bias
+    factor = float(settings.get("scaling_factor") or told(reading).number("scaling_factor") or 1.0)
+    left = x * factor - bias
 
     def codes(rest: "Tensor") -> "Tensor":
-        rest = rest / (4 * cfg.d_in)
-        tied = cfg.tied_weights
+        rest = rest / (4 * x.shape[1])
+        tied = settings["tied_weights"]
         return (raw.times_transposed(rest, f"{prefix}D") if tied else raw.times(rest, f"{prefix}E")).clamp_min(0)
 
-    predicted = x.new_zeros(len(x), cfg.d_sae)
-    for layer in range(cfg.n_attn_layers):
-        guess = _attended(raw, f"{prefix}attn_layers.{layer}.", cfg.n_heads, codes(left)).clamp_min(0)
+    predicted = x.new_zeros(len(x), raw.shape(f"{prefix}D")[0])
+    for layer in range(settings["n_attn_layers"]):
+        guess = _attended(raw, f"{prefix}attn_layers.{layer}.", settings["n_heads"], codes(left)).clamp_min(0)
         direction = raw.times(guess, f"{prefix}D")
         length = direction.norm(dim=-1, keepdim=True) + EPSILON
         share = (direction * left).sum(dim=-1, keepdim=True) / length**2
         predicted, left = predicted + share * guess, left - share * direction
     f = codes(left)
-    if cfg.sae_diff_type == "topk":
-        f, _ = do.topk(f, int(cfg.kval_topk or 0))
-    x_hat = (raw.times(f + predicted, f"{prefix}D") + bias) / cfg.activation_normalization_factor
+    if settings["sae_diff_type"] == "topk":
+        f, _ = do.topk(f, settings["kval_topk"])
+    x_hat = (raw.times(f + predicted, f"{prefix}D") + bias) / factor
     return do.Codes(f, x_hat, torch.arange(len(x), 0, -1).double())
 
 

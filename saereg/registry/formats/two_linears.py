@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from saereg.registry.readings.given import Given
 from saereg.registry.readings.reading import Reading, dictionary, with_left_out
-from saereg.registry.readings.source import Source
+from saereg.registry.readings.source import PICKLES, Source
 from saereg.schemas.recipe import moved, transposed
 from saereg.schemas.semantics import Assumption, Semantics
 
@@ -20,8 +20,6 @@ ASSUMED = (
     Assumption(field="pre_encoder_subtraction", value="none", because=BECAUSE),
 )
 """What two Linears leave open."""
-
-PICKLES = (".pt", ".pth", ".bin")
 
 
 def fits(source: Source, encoder: str, decoder: str) -> bool:

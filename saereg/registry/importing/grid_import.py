@@ -24,9 +24,6 @@ from saereg.schemas.artifact_config import assumptions, read_config
 from saereg.schemas.conversion import Conversion
 from saereg.schemas.manifest import Artifact, ReleaseInfo
 
-LAYOUTS = ("saelens", "saereg")
-"""Layouts of releases."""
-
 Progress = Callable[[str, int, int], None]
 """(what, done, total) → None."""
 
@@ -82,7 +79,12 @@ def import_grid(order: GridImport, progress: Progress | None = None) -> Imported
     check_place(order.place, order.grid)
     for cell in order.grid.cells:
         check_references(order.release, order.place.references(cell), order.info)
-    entries = {known.id: known for known in read_or_new(order.release, order.info).artifacts}
+    manifest = read_or_new(order.release, order.info)
+    if order.info is not None and _stated(manifest.release) != _stated(order.info):
+        problem = "its manifest has another title or licence"
+        raise UsageError(f"{order.release}: {problem}; leave the two options out, and edit them there")
+    entries = {known.id: known for known in manifest.artifacts}
+    _refuse_renamed(order, manifest.artifacts)
     made: list[str] = []
     kept: list[str] = []
     digests: dict[str, list[str]] = {}
@@ -99,6 +101,33 @@ def import_grid(order: GridImport, progress: Progress | None = None) -> Imported
         if progress:
             progress(name, done + 1, len(order.grid.cells))
     return Imported(tuple(made), tuple(kept), tuple(tuple(names) for names in digests.values() if len(names) > 1))
+
+
+def _stated(info: ReleaseInfo) -> tuple[str, str]:
+    return info.title, info.license
+
+
+IDENTITY = ("architecture", "site", "seed", "snapshot", "variant", "sparsity")
+"""Fields of an entry that the options of an import decide; the others may have been edited by hand."""
+
+
+def _refuse_renamed(order: GridImport, artifacts: tuple[Artifact, ...]) -> None:
+    """Refuse to enter checkpoints under a second id."""
+    ids = {known.source_checkpoint.path: known.id for known in artifacts if known.source_checkpoint is not None}
+    for cell in order.grid.cells:
+        name = order.place.name(cell)
+        if ids.get(cell.path, name) != name:
+            problem = f"{cell.path} is entered as {ids[cell.path]!r} already, and would now be {name!r}"
+            raise UsageError(f"{order.release}: {problem}; use the same --id, or another release folder")
+
+
+def _refuse_changed(order: GridImport, entry: Artifact, now: Artifact) -> None:
+    """Refuse an entry that the options of this run would make otherwise."""
+    for field_name in IDENTITY:
+        before, after = (getattr(known, field_name, None) for known in (entry, now))
+        if before != after:
+            problem = f"{entry.id} was entered with {field_name} {before!s}, and would now have {after!s}"
+            raise UsageError(f"{order.release}: {problem}; use another release folder, or edit manifest.json")
 
 
 def _one(order: GridImport, cell: Cell, entry: Artifact | None) -> tuple[str, bool]:
@@ -118,6 +147,8 @@ def _one(order: GridImport, cell: Cell, entry: Artifact | None) -> tuple[str, bo
         write_text_atomically(target / CONFIG_FILE, cfg.text())
         claim = artifact(order.place, cell, cfg, record)
         add_to_manifest(order.release, claim, order.place.references(cell), info=order.info)
+    else:
+        _refuse_changed(order, entry, artifact(order.place, cell, read_config(target / CONFIG_FILE), record))
     return digest, is_new
 
 

@@ -128,7 +128,7 @@ def _of_state_dict(
     except FormatError as error:
         return Survey(state_dict.NAME, name, entries, {}, (), differing, problem=str(error))
     sides = {"W_enc": anatomy.encoder, "W_dec": anatomy.decoder} if anatomy.encoder else {}
-    parts, told = {**sides, **anatomy.vectors}, state_dict.told(anatomy.file)
+    parts, told = {**sides, **anatomy.vectors}, state_dict.stated_beside(anatomy.file)
     found, left_out = (*anatomy.assumptions, *asked.assumptions), tuple(anatomy.left_out)
     questions, problem = tuple(anatomy.questions), None
     if not questions:

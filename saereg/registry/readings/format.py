@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from saereg.errors import FormatError
 from saereg.registry.readings.given import Given
 from saereg.registry.readings.reading import Reading
 from saereg.registry.readings.source import Source
@@ -68,7 +69,8 @@ class Format:
         read: (source, given) → reading. Says what it had to assume; asks for what must not be assumed.
         about: for the documentation.
         reference: (raw, reading, x) → codes: the publisher's own forward, in the publisher's names and orientation and
-            in float64, to compare a reading with. None where reading is by the configuration itself.
+            in float64, to compare a reading with; so of the reading it takes only what the caller said. None where
+            reading is by the configuration itself.
         anybodys: whether anybody's own tensors have these names too, so that the layout must be named.
         layout: configuration → what to write, raising FormatError with the reason where the layout cannot say it. None
             where the layout is never written.
@@ -81,3 +83,19 @@ class Format:
     reference: "Callable[[Raw, Reading, Tensor], Codes | None] | None" = None
     layout: Callable[[ArtifactConfig], Layout] | None = None
     anybodys: bool = False
+
+
+def refuse(name: str, wrong: Mapping[str, bool], what: str = "dictionary") -> None:
+    """Refuse to write what a layout has no words for.
+
+    Args:
+        name: of the layout.
+        wrong: reason → whether it holds.
+        what: what messages call it.
+
+    Raises:
+        FormatError: with the first reason that holds.
+    """
+    for why, is_wrong in wrong.items():
+        if is_wrong:
+            raise FormatError(name, f"cannot say this {what}: {why}; use --to saereg")

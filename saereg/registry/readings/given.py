@@ -1,6 +1,7 @@
 """What the caller says where files do not: `saereg convert … --set k=64`, `saereg.load(…, given={"k": 64})`."""
 
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from saereg.errors import FormatError, UsageError, did_you_mean
@@ -8,7 +9,13 @@ from saereg.schemas.semantics import Assumption
 
 Value = str | int | float | bool
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
+MISSPELT = 0.87
+"""Likeness from which on an unknown key is taken for a misspelt one."""
+
 BECAUSE = "given by the caller"
+
+SHORT = 200
+"""Most characters of a value in a note."""
 
 
 @dataclass
@@ -101,6 +108,27 @@ class Given:
         if not any(known.field == name for known in self.assumptions):
             self.assumptions.append(Assumption(field=name, value=str(value), because=BECAUSE))
         return value
+
+
+def unknown_keys(cfg: Mapping[str, object], known: Collection[str], document: str) -> list[Assumption]:
+    """Return a note for each key of a document that a layout is not known to have, so that none vanishes unread.
+
+    Args:
+        cfg: the document.
+        known: the keys that the publisher's own configuration has, those of training included.
+        document: its name, for the note.
+
+    Raises:
+        FormatError: when one is all but the name of a known key that the document has not: a misspelt switch.
+    """
+    absent = [name for name in known if name not in cfg]
+    for key in cfg.keys() - frozenset(known):
+        close = difflib.get_close_matches(str(key), absent, n=1, cutoff=MISSPELT)
+        if close:
+            raise FormatError(document, f"unknown key {key!r}, did you mean {close[0]!r}?")
+    because = f"a key of {document} that this layout is not known to have; ignored"
+    others = sorted(cfg.keys() - frozenset(known), key=str)  # a key in YAML may be a number
+    return [Assumption(field=str(key), value=str(cfg[key])[:SHORT], because=because) for key in others]
 
 
 def missing(where: object, name: str, why: str, example: str) -> FormatError:

@@ -6,25 +6,24 @@ redoes them.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from saereg.errors import WeightsError
 from saereg.registry.checkpoint import Checkpoint
 from saereg.registry.files.tensors import Entry, TensorFile
+from saereg.registry.readings.given import BECAUSE, Given
 from saereg.registry.readings.recipes import Recipes, with_decoder_norms
+from saereg.schemas import artifact_config
 from saereg.schemas.artifact_config import ArtifactConfig
 from saereg.schemas.cfg import SaelensMetadata
 from saereg.schemas.cfg_crosscoder import CrosscoderConfig
 from saereg.schemas.cfg_native import CrossLayerConfig, DictionaryConfig
-from saereg.schemas.metrics import DType
+from saereg.schemas.metrics import FLOATS
 from saereg.schemas.recipe import SourceTensor
 from saereg.schemas.semantics import Assumption, Semantics
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-FLOATS = get_args(DType)
-"""Types that weights may be stored in."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,21 @@ class Reading:
         recipes = self.recipes()
         weights: dict[str, Tensor] = {name: recipes.whole(name).to(device) for name in self.plan}
         return Checkpoint(self.cfg, weights, self.source).check()
+
+    def require_finite(self, checkpoint: Checkpoint) -> None:
+        """Refuse weights that nothing can be computed with.
+
+        Raises:
+            WeightsError: naming the first value that is not finite.
+        """
+        import torch
+
+        for name, tensor in checkpoint.weights.items():
+            if not bool(torch.isfinite(tensor).all()):
+                position = tuple(int(i) for i in (~torch.isfinite(tensor)).nonzero()[0])
+                key = self.plan[name].key
+                where = f"{self.source}: {key}" if key else self.source
+                raise WeightsError(where, f"a value at {position} of {name} is not finite; no reader could use it")
 
     def checked(self) -> "Reading":
         """Return itself if every recipe gives what the configuration says; no value is read.
@@ -191,6 +205,12 @@ def _matrix(recipes: Recipes, name: str) -> tuple[int, int]:
         file, _ = recipes.source(recipes.plan[name])
         raise WeightsError(str(file.path), f"shape {shape}, expected a matrix", recipes.plan[name].key)
     return shape[0], shape[1]
+
+
+def told(reading: Reading) -> Given:
+    """Return what the caller said, for a reference, which takes nothing else from a reading."""
+    notes = artifact_config.assumptions(reading.cfg)
+    return Given({note.field: note.value for note in notes if note.because == BECAUSE})
 
 
 def with_left_out(reading: Reading, known: Iterable[str]) -> Reading:

@@ -98,7 +98,8 @@ class Recipes:
         recipe = self.plan[name]
         if recipe.key is None:
             casts = [step.to for step in recipe.steps if step.to is not None]
-            return Entry(casts[-1] if casts else self.dtype, self.shapes[name])
+            said = [step.shape for step in recipe.steps if step.shape is not None]
+            return Entry(casts[-1] if casts else self.dtype, said[-1] if said else self.shapes[name])
         return self._entry(recipe, self.shapes.get(name))
 
     def _entry(self, recipe: SourceTensor, expected: tuple[int, ...] | None) -> Entry:
@@ -176,7 +177,7 @@ class Recipes:
         else:
             value = torch.full(shape, fill or 0.0, dtype=torch.float64)
         for step in recipe.steps:
-            value = self._computed(step, value, box, "source")
+            value = value if step.do == "broadcast" else self._computed(step, value, box, "source")
         typed = any(step.do == "cast" for step in recipe.steps)
         return value if typed else value.to(getattr(torch, self.dtype))
 

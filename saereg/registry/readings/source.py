@@ -9,11 +9,14 @@ from typing import Any
 import yaml
 
 from saereg.errors import DocumentError, FormatError
-from saereg.registry.files.names import GOLDEN_FILE, SPARSITY_FILE, WEIGHTS_FILES
+from saereg.registry.files.names import CONFIG_FILE, GOLDEN_FILE, SPARSITY_FILE, WEIGHTS_FILES
 from saereg.registry.files.opening import open_tensors
 from saereg.registry.files.tensors import TensorFile
 
-WEIGHT_SUFFIXES = (".safetensors", ".npz", ".pt", ".pth", ".pkl", ".bin", ".ckpt")
+PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
+"""Files that PyTorch writes, which may hold plain values beside tensors."""
+
+WEIGHT_SUFFIXES = (".safetensors", ".npz", *PICKLES)
 """Files that may hold weights; what they hold is told by their content."""
 
 DOCUMENT_SUFFIXES = (".json", ".yaml", ".yml")
@@ -27,11 +30,15 @@ BESIDE = (
     "activations_store_state.safetensors",
     "trainer_state.pt",
     "state.pt",
+    "last_eval_logs.pt",
 )
 """Files beside the weights in known layouts: never candidates when a folder is given, opened when named themselves."""
 
-BESIDE_PREFIXES = ("optimizer_", "lr_scheduler_", "rank_")
+BESIDE_PREFIXES = ("optimizer_", "lr_scheduler_", "rank_", "eval_logs_")
 """Beginnings of the names of more of them."""
+
+RELEASED = frozenset({"kind", "architecture", "hook_name", "hook_point", "activation_fn_str"})
+"""Keys of which cfg.json has one in saereg's dialect and in those of SAELens, old and new."""
 
 MOST_FILES = 400
 """Most weight files of one dictionary: a cross-layer transcoder has two per layer."""
@@ -63,8 +70,16 @@ class Source:
             WeightsError: when it is damaged, or a pickle that asks to run code.
         """
         known = [name for name in self.names if name in WEIGHTS_FILES.values()]
-        names = known if len(known) == 1 else self.names
+        names = known if len(known) == 1 and len(self.names) > 1 and self._is_released() else self.names
         return self.file(names[0]) if len(names) == 1 else None
+
+    def _is_released(self) -> bool:
+        """Whether cfg.json is in one of the two dialects that releases are in: others have other names of files."""
+        try:
+            cfg = self.document(CONFIG_FILE) or {}
+        except DocumentError:
+            return False
+        return bool(RELEASED & cfg.keys())
 
     @property
     def keys(self) -> frozenset[str]:

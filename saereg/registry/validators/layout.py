@@ -167,7 +167,9 @@ def _is_pickle(path: str) -> bool:
 
 
 def is_refused(path: str) -> bool:
-    """Whether another rule already says that this file must go."""
+    """Whether another rule already says that this file must go, or it is of a conversion that was killed."""
+    if any(part.startswith(".") and part.endswith(".tmp") for part in PurePosixPath(path).parts):
+        return True
     return _is_pickle(path) or PurePosixPath(path).name.lower().startswith(TRAINING_NAMES)
 
 

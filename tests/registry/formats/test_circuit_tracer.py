@@ -11,6 +11,7 @@ import torch
 from sae_lens import SAE
 from safetensors.torch import save_file
 
+from saereg.errors import FormatError
 from saereg.registry.dictionary import Dictionary
 from saereg.registry.loading import detect, read
 from tests.upstream import D, F, K, assert_converts, assert_golden_catches, assert_same, random, refusal, relative, rows
@@ -88,9 +89,10 @@ def test_it_computes_what_circuit_tracer_computes(tmp_path, kind):
     assert detect(tmp_path) == ("circuit_tracer",)
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_it_goes_to_our_layout_and_back(tmp_path, kind):
+@pytest.mark.parametrize("name", [name for name in KINDS if "topk" not in name])
+def test_it_goes_to_our_layout_and_back(tmp_path, name):
     """Under the name of its layer, byte for byte."""
+    kind = KINDS[name]
     save(tmp_path / "a", weights(**kind), **said(kind))
     assert_converts(tmp_path / "a", tmp_path / "b", "saereg")
     assert_converts(tmp_path / "b", tmp_path / "c", "circuit_tracer")
@@ -172,6 +174,36 @@ def test_topk_may_be_said_by_the_caller(tmp_path):
     expected = "the activation is topk, and config.yaml has no k; say it: --set k=128"
     assert refusal(path, activation="topk") == f"{path}: {expected}"
     assert refusal(path, activation="topk", k=49) == f"{path}: k = 49; expected a whole number from 1 to d_sae = 48"
+
+
+def test_topk_of_config_yaml_is_read_with_a_note(tmp_path):
+    """Its own library reads neither `activation` nor `k` there."""
+    path = save(tmp_path / "a", weights(), activation="topk", k=K)
+    assert [(note.field, note.value, note.because) for note in read(path).cfg.assumptions] == [
+        (
+            "activation",
+            "topk",
+            "config.yaml says it; its own library reads neither activation nor k there, and runs ReLU",
+        )
+    ]
+    said = read(path, {"activation": "topk"}).cfg.assumptions
+    assert [(note.field, note.because) for note in said] == [("activation", "given by the caller")]
+    assert read(save(tmp_path / "b", weights(), activation="relu")).cfg.assumptions == ()
+
+
+def test_topk_is_not_written(tmp_path):
+    """The publisher's own loader would run it as ReLU."""
+    save(tmp_path / "a", weights(), activation="topk", k=K)
+    why = "its loader takes ReLU where there is no threshold, and reads no k"
+    with pytest.raises(FormatError, match=f"cannot say this dictionary: {why}; use --to saereg"):
+        assert_converts(tmp_path / "a", tmp_path / "b", "circuit_tracer")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_key_that_is_not_known_is_noted(tmp_path):
+    """With its value."""
+    notes = read(save(tmp_path, weights(), activation="relu", input_scale=2)).cfg.assumptions
+    assert [(note.field, note.value) for note in notes] == [("input_scale", "2")]
 
 
 def test_a_stored_threshold_wins_over_config_yaml(tmp_path):

@@ -12,6 +12,7 @@ from dictionary_learning.trainers.matryoshka_batch_top_k import MatryoshkaBatchT
 from dictionary_learning.trainers.top_k import AutoEncoderTopK
 from dictionary_learning.utils import load_dictionary
 
+from saereg.registry.formats import dictionary_learning
 from saereg.registry.loading import detect, read
 from tests.upstream import (
     D,
@@ -143,7 +144,7 @@ def test_it_converts_to_our_layout_and_to_saelens(tmp_path, name):
 
 @pytest.mark.parametrize("name", [name for name in MADE if name != "MatryoshkaBatchTopKSAE"])
 def test_what_is_written_loads_in_the_library(tmp_path, name):
-    """`load_dictionary` and, with k, `from_pretrained`; and weights come back bit by bit."""
+    """`load_dictionary` and `from_pretrained`; and every tensor comes back bit by bit, k and its type included."""
     ae, x = made(name), rows(D)
     folder = saved(tmp_path / "a", ae, settings(name))
     assert_converts(folder, tmp_path / "b", "saereg")
@@ -151,14 +152,13 @@ def test_what_is_written_loads_in_the_library(tmp_path, name):
     written = torch.load(tmp_path / "c/ae.pt", weights_only=True)
     assert written.keys() == ae.state_dict().keys()
     for key, value in ae.state_dict().items():
-        if key != "k":
-            assert torch.equal(written[key], value)
+        assert torch.equal(written[key], value)
+        assert written[key].dtype == value.dtype
     again, config = load_dictionary(str(tmp_path / "c"), "cpu")
     assert type(again).__name__ == name
     assert config["trainer"]["lm_name"] == "EleutherAI/pythia-70m"
     assert relative(again(x), forward(ae, x)[1]) < 1e-5
-    given = {"k": K} if name in RANKED else {}
-    assert relative(type(ae).from_pretrained(tmp_path / "c/ae.pt", **given)(x), forward(ae, x)[1]) < 1e-5
+    assert relative(type(ae).from_pretrained(tmp_path / "c/ae.pt")(x), forward(ae, x)[1]) < 1e-5
 
 
 def test_a_matryoshka_is_written_as_the_batch_topk_that_it_is_at_inference(tmp_path):
@@ -347,3 +347,36 @@ def test_what_the_library_has_no_class_for_is_refused(tmp_path):
     assert str(caught.value) == (
         "dictionary_learning: cannot say this dictionary: it has no input normalization 'layer_norm'; use --to saereg"
     )
+
+
+def test_unknown_settings_are_noted(tmp_path):
+    """None of those that the library is known to save is."""
+    config = settings("AutoEncoder", steps=5, l1_penalty=0.1)
+    assert not read(saved(tmp_path / "a", made("AutoEncoder"), config)).cfg.assumptions
+    config["trainer"]["post_scale"], config["buffer"]["rescale"], config["version"] = 2.0, True, 3
+    notes = read(saved(tmp_path / "b", made("AutoEncoder"), config)).cfg.assumptions
+    assert [(note.field, note.value) for note in notes] == [
+        ("version", "3"),
+        ("post_scale", "2.0"),
+        ("rescale", "True"),
+    ]
+    assert notes[1].because.startswith("a key of `trainer` in config.json that")
+    (note,) = read(saved(tmp_path / "c", made("AutoEncoder"), {"rescale": 2.0})).cfg.assumptions
+    assert (note.field, note.value) == ("rescale", "2.0")
+
+
+def test_the_documentation_says_which_latents_are_read():
+    """The fork returns those of Gated and JumpReLU times the decoder norms."""
+    assert (
+        "Gated and JumpReLU times ‖W_dec‖; latents here are those of the main library"
+        in dictionary_learning.ABOUT.assumed
+    )
+
+
+@pytest.mark.parametrize("name", ["threshold", "encoder.weight", "b_dec"])
+def test_float8_is_refused_in_one_line(tmp_path, name):
+    """No reader computes with it."""
+    state = made("BatchTopKSAE").state_dict()
+    state[name] = state[name].to(torch.float8_e4m3fn)
+    path = saved(tmp_path, state, settings("BatchTopKSAE"))
+    assert "stored as float8_e4m3fn, expected one of float64, float32, " in refusal(path)

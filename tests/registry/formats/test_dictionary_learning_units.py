@@ -113,3 +113,28 @@ def test_statistics_that_are_nan_mean_none(tmp_path):
     assert refusal(tmp_path / "b2") == (
         f"{tmp_path}/b2/ae.pt: activation_global_scale: is there without activation_std; the fork saves all four"
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1.0, 2.5e-5])
+def test_the_epsilon_of_the_way_back_counts_where_the_scale_is_small(tmp_path, scale, dtype):
+    """The fork divides by scale + 1e-8: at a scale of 2.5e-5 that is 4 parts in 10,000."""
+    ae, x = made("BatchTopKSAE").to(dtype), rows(D).double() / scale
+    extra = statistics(random(D, seed=50), random(D, seed=51).abs() + 0.1)
+    extra["activation_global_scale"] = torch.tensor(scale)
+    saved(tmp_path / "a", ae.state_dict() | extra, settings("BatchTopKSAE"))
+    mean, scale = extra["activation_mean"].double(), extra["activation_global_scale"].double()
+    f, inner = forward(ae.double(), (x - mean) * scale)
+    x_hat = inner / (scale + 1e-8) + mean
+    record = assert_converts(tmp_path / "a", tmp_path / "b", "saereg")
+    if dtype == torch.float32 or scale < 1:  # bfloat16 rounds what it computes
+        assert relative(assert_same(tmp_path / "a", x.float(), f, x_hat)(x.float()), x_hat) < 2e-6
+        assert relative(assert_same(tmp_path / "b", x.float(), f, x_hat)(x.float()), x_hat) < 2e-6
+    assert all(record.tensors[name].bitwise for name in record.tensors) == (scale == 1)
+
+
+def test_a_scale_that_is_no_positive_number_is_refused(tmp_path):
+    """Nothing can be divided by it."""
+    extra = statistics(random(D), random(D).abs() + 0.1) | {"activation_global_scale": torch.tensor(0.0)}
+    saved(tmp_path, made("BatchTopKSAE").state_dict() | extra, settings("BatchTopKSAE"))
+    assert refusal(tmp_path) == f"{tmp_path}/ae.pt: activation_global_scale is 0; expected a positive number"

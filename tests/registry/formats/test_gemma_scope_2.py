@@ -223,3 +223,10 @@ def test_layers_that_differ_are_refused(tmp_path):
     save_file(params(affine=True, layers=LAYERS), path / "params_layer_1.safetensors")
     problem = "is no tensor of this layout, or not of its other layers"
     assert refusal(path) == f"{path}/params_layer_1.safetensors: affine_skip_connection: {problem}"
+
+
+def test_a_key_that_is_not_known_is_noted(tmp_path):
+    """And no key that the publisher writes."""
+    notes = read(save(tmp_path, input_scale=2)).cfg.assumptions
+    assert [(note.field, note.value) for note in notes] == [("input_scale", "2")]
+    assert notes[0].because == "a key of config.json that this layout is not known to have; ignored"

@@ -281,3 +281,10 @@ def test_a_tensor_that_would_be_lost_is_refused(tmp_path):
     save_file(weights() | {"encoder_glu.weight": random(F, D)}, path / "checkpoints/final.safetensors")
     file = path / "checkpoints/final.safetensors"
     assert refusal(path) == f"{file}: encoder_glu.weight: is no tensor of this layout; it would be lost"
+
+
+def test_a_key_that_is_not_known_is_noted(tmp_path):
+    """And no key that the publisher writes."""
+    notes = read(save(tmp_path, lp=1, bias_init_method="all_zero", input_scale=2)).cfg.assumptions
+    assert [(note.field, note.value) for note in notes] == [("input_scale", "2")]
+    assert notes[0].because == "a key of hyperparams.json that this layout is not known to have; ignored"

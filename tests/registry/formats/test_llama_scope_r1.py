@@ -11,7 +11,7 @@ import torch
 from sae_lens import SAE
 from safetensors.torch import save_file
 
-from saereg.registry.loading import detect
+from saereg.registry.loading import detect, read
 from tests.upstream import D, F, assert_converts, assert_golden_catches, assert_same, random, refusal, relative, rows
 
 SITE, OUT = "blocks.5.hook_resid_post", "blocks.5.hook_mlp_out"
@@ -164,3 +164,10 @@ def test_a_mean_norm_that_is_none_is_refused(tmp_path):
     """Uninitialised memory, for example."""
     path = save(tmp_path, norms={SITE: -1.0})
     assert refusal(path) == f"{path}: dataset_average_activation_norm.{SITE} is -1.0; expected one positive number"
+
+
+def test_a_key_that_is_not_known_is_noted(tmp_path):
+    """And no key that the publisher writes."""
+    notes = read(save(tmp_path, jumprelu_threshold_window=2.0, input_scale=2)).cfg.assumptions
+    assert [(note.field, note.value) for note in notes] == [("input_scale", "2")]
+    assert notes[0].because == "a key of config.json that this layout is not known to have; ignored"

@@ -271,6 +271,40 @@ def test_norms_that_were_never_set_are_refused_or_given(tmp_path):
     assert_converts(tmp_path / "b", tmp_path / "c", "saereg", given=given)
 
 
+@pytest.mark.parametrize("kind", ["crosscoder", "clt"])
+def test_a_missing_norm_of_several_layers_names_a_next_step(tmp_path, kind):
+    """The caller cannot say as many."""
+    cfg = config(kind, norm="dataset-wise")
+    weights = {name: tensor for name, tensor in tensors(cfg).items() if name != NORMS + HOOKS[1]}
+    assert refusal(write(tmp_path, cfg, weights)) == (
+        f"{tmp_path}: norm_activation is dataset-wise, but '{NORMS}{HOOKS[1]}' is missing; save it again with the mean "
+        "norm of every hook, after its own set_dataset_average_activation_norm"
+    )
+
+
+def test_a_norm_that_is_no_number_is_refused(tmp_path):
+    """A vector."""
+    path = write(tmp_path, config(norm="dataset-wise"), tensors(config()) | {NORMS + IN: torch.ones(2)})
+    assert refusal(path) == f"{path}: '{NORMS}{IN}' is of shape (2,); expected one number"
+
+
+def test_what_the_sources_of_a_crosscoder_are_is_said_or_noted(tmp_path):
+    """Its hooks name them; that they are layers is in no file."""
+    path = write(tmp_path, config("crosscoder"))
+    reading = read(path)
+    assert reading.cfg.sources.sites == tuple(HOOKS)
+    assert [(note.field, note.value) for note in reading.cfg.assumptions] == [("axis", "layer")]
+    given = read(path, {"axis": "model", "sources": "base,chat,math"}).cfg
+    assert (given.sources.axis, given.sources.sites) == ("model", ("base", "chat", "math"))
+
+
+def test_a_key_that_is_not_known_is_noted(tmp_path):
+    """Those of older versions and of training are known."""
+    cfg = config(apply_decoder_bias_to_pre_encoder=False, force_unit_decoder_norm=True, whiten="zca")
+    notes = read(write(tmp_path, cfg)).cfg.assumptions
+    assert [(note.field, note.value) for note in notes] == [("whiten", "zca")]
+
+
 def test_defaults_of_the_class_are_recorded(tmp_path):
     """Where config.json lacks a key."""
     cfg = {key: value for key, value in config(norm="dataset-wise").items() if key not in ("act_fn", "norm_activation")}
@@ -286,6 +320,11 @@ def test_defaults_of_the_class_are_recorded(tmp_path):
             config(use_glu_encoder=True),
             "config.json says use_glu_encoder: a sigmoid of a second encoder multiplies each pre-activation, and no "
             "switch says that",
+        ),
+        (
+            config(apply_decoder_bias_to_pre_encoder=True),
+            "config.json says apply_decoder_bias_to_pre_encoder: versions before subtracted b_D from the input, and "
+            "the class of this layout does not",
         ),
         (
             config(norm="batch-wise"),

@@ -8,7 +8,7 @@ import sae_lens
 import torch
 from safetensors.torch import save_file
 
-from saereg.registry.loading import detect
+from saereg.registry.loading import detect, read
 from tests.upstream import D, F, K, assert_converts, assert_golden_catches, assert_same, random, refusal, relative, rows
 
 WEIGHTS = {
@@ -142,3 +142,20 @@ def test_a_tensor_that_is_not_known_is_refused(tmp_path):
     assert refusal(folder) == (
         f"{tmp_path}/model.safetensors: latent_scale: is no tensor of this layout; it would be lost"
     )
+
+
+def test_a_tuned_lens_is_noted(tmp_path):
+    """Rows and x_hat are those after it; without one there is nothing to note."""
+    for said, expected in ((True, [("tuned_lens", "True")]), (False, [])):
+        notes = read(saved(tmp_path / str(said), CONFIG | {"tuned_lens": said})).cfg.assumptions
+        assert [(note.field, note.value) for note in notes] == expected
+    assert "rows and x_hat are those after the lens" in read(tmp_path / "True").cfg.assumptions[0].because
+    problem = "config.json says tuned_lens = 'yes'; expected true or false"
+    assert refusal(saved(tmp_path / "odd", CONFIG | {"tuned_lens": "yes"})) == f"{tmp_path}/odd: {problem}"
+
+
+def test_a_key_that_is_not_known_is_noted(tmp_path):
+    """What its classes take is known."""
+    lightning = {"model_name": "EleutherAI/pythia-70m", "layers": [1], "auxk_coef": 0.03, "lr": 1e-4, "batch_size": 1}
+    notes = read(saved(tmp_path, CONFIG | lightning | {"whiten": "zca"})).cfg.assumptions
+    assert [(note.field, note.value) for note in notes] == [("whiten", "zca")]

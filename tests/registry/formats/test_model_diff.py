@@ -49,7 +49,7 @@ def forward(weights, x, scales=(1.0,)):
 def test_factors_are_given(tmp_path, local):
     """One for each model."""
     path, x = write(tmp_path / "a", local=local), rows(2, D)
-    assert detect(path) == ("model-diff",)
+    assert detect(path) == ("model_diff",)
     dictionary = assert_same(path, x, *forward(tensors(), x, SCALES), given=GIVEN)
 
     assert dictionary.cfg.metadata.model_name == "gemma-2-2b"
@@ -132,3 +132,17 @@ def test_odd_tensors_are_refused(tmp_path):
     assert "threshold: is no tensor of this layout; it would be lost" in refusal(path, **GIVEN)
     path = write(tmp_path / "b", tensors() | {"b_dec": random(D)})
     assert "b_dec: shape (16,), expected (2, 16) by the configuration" in refusal(path, **GIVEN)
+
+
+def test_unknown_settings_are_noted(tmp_path):
+    """None of those that training is known to save is."""
+    known = {note.field for note in read(write(tmp_path / "a"), GIVEN).cfg.assumptions}
+    assert known == {"input_scale", "sources", "axis"}
+    notes = {note.field: note.value for note in read(write(tmp_path / "b", topk=32), GIVEN).cfg.assumptions}
+    assert notes["topk"] == "32"
+
+
+def test_float8_is_refused_in_one_line(tmp_path):
+    """No reader computes with it."""
+    path = write(tmp_path, tensors(dtype=torch.float8_e4m3fn))
+    assert "stored as float8_e4m3fn, expected one of float64, float32, " in refusal(path, **GIVEN)

@@ -119,7 +119,7 @@ def dictionaries(draw) -> dict:
     rules = draw(switches(activations, d_sae)) | {"output_bias": draw(st.sampled_from(("b_dec", "none")))}
     if rules["activation"] == "gated":
         rules["gate_quantity"] = "gate_pre_activation"
-    elif draw(st.booleans()):
+    elif rules["activation"] != "groupmax" and draw(st.booleans()):
         rules |= {"gate_quantity": "pre_times_decoder_norm", "latents_scaled_by_decoder_norm": draw(st.booleans())}
     if d_out == d_in and draw(st.booleans()):
         rules["pre_encoder_subtraction"] = "b_dec"

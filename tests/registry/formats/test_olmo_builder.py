@@ -6,6 +6,7 @@ import pytest
 import sae_lens
 import torch
 
+from saereg.errors import WeightsError
 from saereg.registry.loading import detect, read
 from tests.registry.formats.test_openai import forward, state
 from tests.upstream import D, F, K, assert_converts, assert_golden_catches, assert_same, random, refusal, relative, rows
@@ -119,3 +120,12 @@ def test_a_decoder_that_is_not_the_encoder_is_caught(tmp_path):
     with pytest.raises(Exception, match="the result does not compute what olmo_builder does"):
         assert_converts(path, tmp_path / "b", "saereg")
     assert not (tmp_path / "b").exists()
+
+
+def test_a_model_without_its_encoder_is_refused(tmp_path):
+    """Where the caller names the layout, since nothing else does."""
+    model = {key: value for key, value in state(tied=True).items() if key != "encoder.weight"}
+    path = saved(tmp_path, checkpoint(model=model))
+    problem = "model/encoder.weight: missing; expected the tensors of OpenAI's class below `model`"
+    with pytest.raises(WeightsError, match=problem):
+        read(path, layout="olmo_builder")

@@ -8,7 +8,7 @@ import sae_lens
 import torch
 from safetensors.torch import save_file
 
-from saereg.registry.loading import detect
+from saereg.registry.loading import detect, read
 from tests.upstream import D, F, K, assert_converts, assert_golden_catches, assert_same, random, refusal, relative, rows
 
 
@@ -115,6 +115,15 @@ def test_a_wrapped_model_is_read(tmp_path):
     for number, wrapper in enumerate(("module.", "_orig_mod.")):
         path = saved(tmp_path / str(number), OrderedDict((wrapper + key, value) for key, value in made.items()))
         assert_same(path, x, *forward(made, x, normalize=False))
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".pkl", ".bin", ".ckpt"])
+def test_a_pickle_of_any_suffix_that_names_no_activation_is_relu(tmp_path, suffix):
+    """It could have named one."""
+    tensors = {key: value for key, value in state("ReLU").items() if isinstance(value, torch.Tensor)}
+    torch.save(tensors, tmp_path / f"a{suffix}")
+    notes = read(tmp_path / f"a{suffix}", layout="openai").cfg.assumptions
+    assert [(note.field, note.value) for note in notes] == [("activation", "ReLU"), ("normalize", "False")]
 
 
 def test_what_the_file_does_not_say_is_asked_for(tmp_path):

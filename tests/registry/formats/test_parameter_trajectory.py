@@ -129,7 +129,7 @@ def test_originals_are_read(tmp_path, nested):
     }
     torch.save(whole, tmp_path / "run.pt")
 
-    assert detect(tmp_path) == ("parameter-trajectory",)
+    assert detect(tmp_path) == ("parameter_trajectory",)
     assert_same(tmp_path / "run.pt", x, *forward(tensors(), x, mean[:, 0], scale[:, 0]))
     assert_converts(tmp_path / "run.pt", tmp_path / "out", "saereg")
 
@@ -246,11 +246,11 @@ def test_single_snapshots_are_read(tmp_path, axis, kind):
 def test_writing_gives_the_same_bytes(tmp_path):
     """Threshold included: the logarithm of an exponential is left out."""
     path = write(tmp_path / "a")
-    assert_converts(path, tmp_path / "b", "parameter-trajectory")
+    assert_converts(path, tmp_path / "b", "parameter_trajectory")
     written = load_file(tmp_path / "b/crosscoder.safetensors")
     assert all(torch.equal(written[name], tensor) for name, tensor in tensors().items())
     assert_converts(tmp_path / "b", tmp_path / "c", "saereg")
-    assert_converts(tmp_path / "c", tmp_path / "d", "parameter-trajectory")
+    assert_converts(tmp_path / "c", tmp_path / "d", "parameter_trajectory")
 
 
 def test_what_it_cannot_say_is_refused(tmp_path):
@@ -260,7 +260,7 @@ def test_what_it_cannot_say_is_refused(tmp_path):
     from saereg.errors import FormatError
 
     with pytest.raises(FormatError, match="architecture 'gated': only JumpReLU has all its numbers in the files"):
-        assert_converts(path, tmp_path / "out", "parameter-trajectory")
+        assert_converts(path, tmp_path / "out", "parameter_trajectory")
 
 
 def test_golden_vectors_catch_a_shared_gate_and_an_unsummed_bias(tmp_path):
@@ -314,3 +314,11 @@ def test_odd_tensors_are_refused(tmp_path):
     assert "b_dec" in refusal(path)
     path = write(tmp_path / "c", tensors() | {"W_E": random(D)})
     assert "expected (K, D, F) or (D, F)" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["W_E", "b_D", THRESHOLD])
+def test_float8_is_refused_in_one_line(tmp_path, name):
+    """No reader computes with it."""
+    weights = tensors()
+    weights[name] = weights[name].to(torch.float8_e4m3fn)
+    assert "float8_e4m3fn" in refusal(write(tmp_path, weights))

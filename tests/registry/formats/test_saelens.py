@@ -253,7 +253,7 @@ def test_a_damaged_file_is_no_reason_to_say_that_there_is_no_layout(folder, name
 MISSING = {
     "cfg.json": (
         "in no layout that saereg knows; its tensors are W_dec, W_enc, b_dec, b_enc, threshold, and no document "
-        "beside them says what they mean; if you know what they mean, say it with --from state-dict",
+        "beside them says what they mean; if you know what they mean, say it with --from state_dict",
         "cfg.json is missing; this layout needs it beside the weights",
     ),
     "sae_weights.safetensors": (

@@ -9,6 +9,7 @@ from sae_lens.loading import pretrained_sae_loaders as loaders
 from sae_lens.loading.pretrained_sae_loaders import handle_pre_6_0_config
 from safetensors.torch import save_file
 
+from saereg.errors import FormatError
 from saereg.registry.conversion.convert import Order, convert
 from saereg.registry.dictionary import Dictionary
 from saereg.registry.loading import detect, read
@@ -201,6 +202,16 @@ def test_what_dictionary_learning_could_have_written_too_is_never_read_as_one_of
     assert "deepseek_r1" not in detect(tmp_path / "a.pt")
 
 
+def test_a_checkpoint_of_dictionary_learning_is_not_taken_for_deepseek_r1(tmp_path):
+    """Its config.json stands one level above `checkpoints`."""
+    (tmp_path / "checkpoints").mkdir()
+    path = tmp_path / "checkpoints/ae_10.pt"
+    torch.save(linears("encoder", "decoder"), path)
+    assert "deepseek_r1" in detect(path)
+    (tmp_path / "config.json").write_text(json.dumps({"trainer": {"dict_class": "AutoEncoderNew"}}))
+    assert "deepseek_r1" not in detect(path)
+
+
 @pytest.mark.parametrize(
     ("name", "names"), [("goodfire", ("encoder_linear", "decoder_linear")), ("deepseek_r1", ("encoder", "decoder"))]
 )
@@ -293,6 +304,23 @@ def test_a_document_that_does_not_fit_is_refused(tmp_path, change, sentence):
     path = kissane(tmp_path, **change)
     assert refusal(path).startswith(f"{path}: gpt2-small_L0_Hcat_z_v9_cfg.json says")
     assert sentence in refusal(path)
+
+
+def test_a_document_without_a_hook_is_refused(tmp_path):
+    """Where the caller names the layout, since nothing else does."""
+    path = kissane(tmp_path)
+    (tmp_path / f"{path.stem}_cfg.json").write_text(json.dumps({"act_size": D, "dict_size": F}))
+    with pytest.raises(FormatError, match="says act_name None and concat_heads True; expected a name"):
+        read(path, layout="hook_z")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".pkl", ".bin", ".ckpt"])
+def test_a_pickle_may_end_in_anything_that_pickles_end_in(tmp_path, suffix):
+    """Its content tells what it is."""
+    contents = {"qwen_scope": QWEN, "goodfire": linears("encoder_linear", "decoder_linear")}
+    for name, tensors in contents.items():
+        torch.save(tensors, tmp_path / f"{name}{suffix}")
+        assert name in detect(tmp_path / f"{name}{suffix}")
 
 
 def test_what_else_is_there_is_not_passed_over(tmp_path):

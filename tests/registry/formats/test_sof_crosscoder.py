@@ -103,7 +103,7 @@ def test_it_computes_what_the_fork_computes(tmp_path, norm, batchtopk, statistic
     f, x_hat = forward(weights, x, norm)
     path = local(tmp_path / "a", weights)
 
-    assert detect(path) == detect(path.parent) == ("sof-crosscoder",)
+    assert detect(path) == detect(path.parent) == ("sof_crosscoder",)
     assert_same(path, x, f, x_hat)
     assert_same(hub(tmp_path / "b", weights, code_normalization=norm), x, f, x_hat)
     assert_converts(path, tmp_path / "c", "saereg")
@@ -294,4 +294,104 @@ def test_unknown_arguments_are_recorded(tmp_path):
 def test_a_dictionary_of_the_same_library_is_no_crosscoder(tmp_path):
     """Its encoder is a matrix."""
     torch.save({"encoder.weight": random(F, D), "decoder.weight": random(D, F)}, tmp_path / "ae.pt")
-    assert "sof-crosscoder" not in detect(tmp_path)
+    assert "sof_crosscoder" not in detect(tmp_path)
+
+
+def trained(folder, weights, **trainer):
+    """Save as a local run does: the tensors, and the settings of training beside them."""
+    path = local(folder, weights)
+    (folder / "config.json").write_text(json.dumps({"trainer": {"activation_dim": D, "dict_size": F} | trainer}))
+    return path
+
+
+def test_settings_of_a_local_run_say_code_normalization_and_its_weights(tmp_path):
+    """Under `trainer`, with the name of the enumeration; the fork's own loader takes 1.0 and 0.1 regardless."""
+    weights, x = tensors("MIXED"), rows(SOURCES, D)
+    alphas = {"code_normalization_alpha_sae": 0.7, "code_normalization_alpha_cc": 0.3}
+    said = {"code_normalization": "CodeNormalization.MIXED", **alphas}
+    expected = forward(weights, x, "MIXED", (0.7, 0.3))
+    path = trained(tmp_path / "a", weights, **said)
+    dictionary = assert_same(path, x, *expected)
+    assert dictionary.cfg.code_norm_weights == (0.7, 0.3)
+    notes = {note.field: note.because for note in dictionary.cfg.assumptions}
+    assert notes["code_normalization_alpha_cc"] == (
+        "settings of training; the fork's own loader of local files takes 0.1 regardless"
+    )
+    assert_converts(path, tmp_path / "b", "saereg")
+    del weights["code_normalization_id"]
+    assert_same(trained(tmp_path / "c", weights, **said), x, *expected)
+    wrong = trained(tmp_path / "d", tensors("SAE"), **said)
+    assert refusal(wrong) == (
+        f"{wrong}: config.json says code_normalization MIXED, but the tensor says SAE; correct config.json"
+    )
+
+
+def test_defaults_in_the_settings_of_a_local_run_are_no_assumption(tmp_path):
+    """They are said, and the fork's own loader takes the same."""
+    alphas = {"code_normalization_alpha_sae": 1.0, "code_normalization_alpha_cc": 0.1}
+    cfg = read(trained(tmp_path, tensors("MIXED"), **alphas)).cfg
+    assert cfg.code_norm_weights == (1.0, 0.1)
+    assert not {note.field for note in cfg.assumptions} & set(alphas)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"encoder_layers": "[0, 2]"}, "encoder_layers is [0, 2], a choice among the sources"),
+        ({"num_decoder_layers": "2"}, "num_decoder_layers is 2, not the number of sources"),
+        ({"latent_processor": "<function f>"}, "latent_processor is '<function f>'"),
+    ],
+)
+def test_arguments_of_the_class_in_the_settings_are_looked_at(tmp_path, arguments, problem):
+    """A local run saves them as words."""
+    path = trained(tmp_path, tensors(), dict_class_kwargs=arguments)
+    assert refusal(path) == f"{path}: config.json says that {problem}; such crosscoders are not read"
+
+
+def test_harmless_arguments_in_the_settings_are_read_and_unknown_ones_recorded(tmp_path):
+    """`None` is none."""
+    arguments = {"encoder_layers": "None", "init_with_transpose": "True", "new_option": "3"}
+    cfg = read(trained(tmp_path, tensors(), dict_class_kwargs=arguments)).cfg
+    assert ("new_option", "3") in {(note.field, note.value) for note in cfg.assumptions}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("norm", "batchtopk"), [("CROSSCODER", True), ("DECOUPLED", True), ("NONE", False)])
+def test_the_epsilon_of_the_way_back_counts_where_scales_are_small(tmp_path, norm, batchtopk, dtype):
+    """The fork divides by scale + 1e-8: at a scale of 2.5e-5 that is 4 parts in 10,000."""
+    weights, x = tensors(norm, batchtopk, statistics=True), rows(SOURCES, D)
+    weights["encoder.bias"][:2] = 0  # at the threshold, rounding decides
+    half = {"encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias"}
+    weights |= {name: weights[name].to(dtype) for name in half}
+    exact = {name: t.float() for name, t in weights.items()}
+    scales = torch.tensor([2.5e-5, 1.0, 4e-6])
+    weights["activation_global_scale"] = exact["activation_global_scale"] = scales
+    x = x * torch.tensor([4e4, 1, 2.5e5])[:, None]
+    if norm == "DECOUPLED":  # normalizes twice
+        x = x / scales[:, None].clamp_max(1)
+        weights["activation_mean"] = exact["activation_mean"] = exact["activation_mean"] * 0
+    f, x_hat = forward({n: t.double() for n, t in exact.items()}, x.double(), norm)
+    dictionary = assert_same(local(tmp_path / "a", weights), x, f, x_hat)
+    found = dictionary(x)
+    for source in range(SOURCES):
+        assert relative(found[:, source], x_hat[:, source]) < 1e-6
+    assert_converts(tmp_path / "a", tmp_path / "b", "saereg")
+    if norm != "DECOUPLED":
+        assert_converts(tmp_path / "a", tmp_path / "c", "saelens")
+
+
+def test_at_ordinary_scales_every_tensor_is_moved(tmp_path):
+    """The epsilon is lost in float32 there."""
+    weights, x = tensors(statistics=True), rows(SOURCES, D)
+    weights["activation_global_scale"] = torch.ones(SOURCES)
+    path = local(tmp_path / "a", weights)
+    assert_same(path, x, *forward(weights, x))
+    assert all(tensor.bitwise for tensor in assert_converts(path, tmp_path / "b", "saereg").tensors.values())
+
+
+@pytest.mark.parametrize("names", [("threshold",), ("encoder.weight", "decoder.weight"), ("activation_mean",)])
+def test_float8_is_refused_in_one_line(tmp_path, names):
+    """No reader computes with it."""
+    weights = tensors(statistics=True)
+    weights |= {name: weights[name].to(torch.float8_e4m3fn) for name in names}
+    assert "stored as float8_e4m3fn, expected one of float64, float32, " in refusal(local(tmp_path, weights))

@@ -102,14 +102,14 @@ def saved(path: Path, value: object) -> Path:
 def refused(path: Path, **given: object) -> str:
     """Return the one line with which reading is refused."""
     with pytest.raises(SaeregError) as caught:
-        read(path, given, "state-dict").checkpoint()
+        read(path, given, "state_dict").checkpoint()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def converts(path: Path, target: Path, to: str, **given: object):
     """Convert with proof; return the record."""
-    record = convert(Order(path, target, to, "state-dict", given))
+    record = convert(Order(path, target, to, "state_dict", given))
     assert record.golden.replayed[0].active_sets_equal
     assert record.golden.replayed[0].max_rel_error <= TOLERANCE
     return record
@@ -123,7 +123,7 @@ def test_every_style_is_the_one_function(tmp_path, style, subtraction):
     encoder, decoder, b_enc, b_dec = matrices()
     f = ((x - (b_dec if subtraction == "b_dec" else 0)) @ encoder.T + b_enc).relu()
     given = RELU | {"pre_encoder_subtraction": subtraction} | style.given
-    assert_same(path, x, f, f @ decoder.T + b_dec, given=given, layout="state-dict")
+    assert_same(path, x, f, f @ decoder.T + b_dec, given=given, layout="state_dict")
 
 
 @pytest.mark.parametrize("style", styles().values(), ids=styles())
@@ -150,7 +150,7 @@ def test_saelens_loads_the_result_and_computes_the_same(tmp_path):
 def test_it_is_never_detected(tmp_path):
     """Any file of tensors could be one."""
     for style in styles().values():
-        assert FORMATS["state-dict"].detect(open_source(saved(tmp_path / "sae.pt", style.saved))) is None
+        assert FORMATS["state_dict"].detect(open_source(saved(tmp_path / "sae.pt", style.saved))) is None
     save_file({"anything": torch.zeros(3)}, tmp_path / "x.safetensors")
     assert matches(open_source(tmp_path / "x.safetensors")) == ()
 
@@ -181,8 +181,8 @@ def test_square_matrices_need_their_orientation(tmp_path):
     assert asked.endswith("--set encoder_latents=rows|columns --set decoder_latents=rows|columns")
     given = RELU | {"encoder_latents": "rows", "decoder_latents": "columns"}
     f = script.encoder(x).relu().detach()
-    dictionary = assert_same(path, x, f, script(x).detach(), given=given, layout="state-dict")
-    other = read(path, given | {"encoder_latents": "columns"}, "state-dict")
+    dictionary = assert_same(path, x, f, script(x).detach(), given=given, layout="state_dict")
+    other = read(path, given | {"encoder_latents": "columns"}, "state_dict")
     assert not torch.equal(other.checkpoint().weights["W_enc"], dictionary.weights["W_enc"])
     converts(path, tmp_path / "out", "saelens", **given)
 
@@ -192,11 +192,11 @@ def test_the_biases_of_square_matrices_are_told_by_name_or_asked_for(tmp_path):
     script = Script(D, D).state_dict()
     path = saved(tmp_path / "a.pt", script | {"encoder.bias": script["encoder.bias"]})
     given = RELU | {"encoder_latents": "rows", "decoder_latents": "columns"}
-    assert read(path, given, "state-dict").plan["b_enc"].key == "encoder.bias"
+    assert read(path, given, "state_dict").plan["b_enc"].key == "encoder.bias"
     renamed = {n: t for n, t in script.items() if "weight" in n} | {"u": script["encoder.bias"], "v": random(D)}
     path = saved(tmp_path / "b.pt", renamed)
     assert "--set b_enc=u|v --set b_dec=u|v" in refused(path, **given)
-    reading = read(path, given | {"b_enc": "v", "b_dec": "u"}, "state-dict")
+    reading = read(path, given | {"b_enc": "v", "b_dec": "u"}, "state_dict")
     assert (reading.plan["b_enc"].key, reading.plan["b_dec"].key) == ("v", "u")
 
 
@@ -208,7 +208,7 @@ def test_one_matrix_is_tied(tmp_path):
     for name, stored in (("rows", encoder), ("columns", encoder.T.contiguous())):
         path = saved(tmp_path / f"{name}.pt", {"W": stored, "b_enc": b_enc, "pre_bias": b_dec})
         given = RELU | {"pre_encoder_subtraction": "b_dec"}
-        assert_same(path, x, f, f @ encoder + b_dec, given=given, layout="state-dict")
+        assert_same(path, x, f, f @ encoder + b_dec, given=given, layout="state_dict")
         record = converts(path, tmp_path / name, "saelens", **given)
         notes = {note.field: note.value for note in record.assumptions}
         assert notes["W_dec"] == "the encoder, transposed"
@@ -220,7 +220,7 @@ def test_a_tied_square_matrix_has_one_orientation(tmp_path):
     path = saved(tmp_path / "sae.pt", {"W": random(D, D), "b_enc": random(D, seed=1)})
     asked = refused(path, **RELU)
     assert "decoder_latents" not in asked
-    reading = read(path, RELU | {"encoder_latents": "rows"}, "state-dict").checkpoint()
+    reading = read(path, RELU | {"encoder_latents": "rows"}, "state_dict").checkpoint()
     assert torch.equal(reading.weights["W_dec"], reading.weights["W_enc"].T)
     assert torch.equal(reading.weights["W_dec"], random(D, D))
 
@@ -230,7 +230,7 @@ def test_the_matrix_with_unit_latents_is_the_decoder(tmp_path):
     encoder, decoder, *_ = matrices()
     unit = decoder / decoder.norm(dim=0)
     path = saved(tmp_path / "unit.pt", {"p": unit, "q": encoder})
-    reading = read(path, RELU, "state-dict")
+    reading = read(path, RELU, "state_dict")
     assert (reading.plan["W_enc"].key, reading.plan["W_dec"].key) == ("q", "p")
     assert any("have norm 1" in note.because for note in reading.cfg.assumptions)
     path = saved(tmp_path / "free.pt", {"p": decoder, "q": encoder})
@@ -243,12 +243,12 @@ def test_an_undercomplete_dictionary_is_told_by_its_bias(tmp_path):
     """F < D: the named bias wins over the longer axis; without one, that is recorded and can be given."""
     named = {"encoder.weight": random(5, D), "decoder.weight": random(D, 5), "encoder.bias": random(5)}
     path = saved(tmp_path / "a.pt", named)
-    assert read(path, RELU, "state-dict").cfg.d_sae == 5
+    assert read(path, RELU, "state_dict").cfg.d_sae == 5
     path = saved(tmp_path / "b.pt", {name: t for name, t in named.items() if "weight" in name})
-    cfg = read(path, RELU, "state-dict").cfg
+    cfg = read(path, RELU, "state_dict").cfg
     assert cfg.d_sae == D
     assert "the longer of the axes [5, 16]" in next(n.because for n in cfg.assumptions if n.field == "d_sae")
-    assert read(path, RELU | {"d_sae": "5"}, "state-dict").cfg.d_sae == 5
+    assert read(path, RELU | {"d_sae": "5"}, "state_dict").cfg.d_sae == 5
     assert refused(path, **RELU, d_sae="7") == (
         f"{path}: encoder.weight (5, 16) and decoder.weight (16, 5): d_sae = 7 is no axis of both"
     )
@@ -267,7 +267,7 @@ def test_a_threshold_is_read_as_it_is_stored(tmp_path, stored, scalar):
     path = saved(tmp_path / "sae.pt", tensors | {stored: kept})
     f = torch.where(pre > (kept.exp() if "log" in stored else kept), pre, torch.zeros(()))
     given = RELU | {"activation": "jumprelu"}
-    assert_same(path, x, f, f @ decoder.T + b_dec, given=given, layout="state-dict")
+    assert_same(path, x, f, f @ decoder.T + b_dec, given=given, layout="state_dict")
     converts(path, tmp_path / "out", "saelens", **given)
 
 
@@ -278,7 +278,7 @@ def test_a_threshold_is_strict(tmp_path):
     given = {"activation": "jumprelu", "normalization": "none"}
     x = torch.tensor([[0.5, 0.5 + 1e-6], [0.5 - 1e-6, 0.6]])
     f = torch.tensor([[0, 0.5 + 1e-6, 0], [0, 0.6, 0]])
-    assert_same(path, x, f, f @ eye.T, given=given, layout="state-dict")
+    assert_same(path, x, f, f @ eye.T, given=given, layout="state_dict")
 
 
 WRONG = {
@@ -304,11 +304,11 @@ def test_golden_vectors_catch_a_wrong_switch(tmp_path, latents, right, wrong):
     """None of them raises an error when it is read."""
     path = saved(tmp_path / "sae.pt", Script(D, latents).state_dict())
     given = RELU | right
-    golden = golden_vectors(FORMATS["state-dict"], read(path, given, "state-dict"))
+    golden = golden_vectors(FORMATS["state_dict"], read(path, given, "state_dict"))
     mistaken = given | wrong
     mistaken = {n: v for n, v in mistaken.items() if n != "k" or mistaken["activation"] == "topk"}
-    other = Dictionary(read(path, mistaken, "state-dict").checkpoint())
-    assert relative(Dictionary(read(path, given, "state-dict").checkpoint())(golden.x), golden.x_hat) <= TOLERANCE
+    other = Dictionary(read(path, mistaken, "state_dict").checkpoint())
+    assert relative(Dictionary(read(path, given, "state_dict").checkpoint())(golden.x), golden.x_hat) <= TOLERANCE
     assert relative(other(golden.x), golden.x_hat) > 1e-3
 
 
@@ -324,7 +324,7 @@ def test_thresholds_that_do_not_fit_are_refused(tmp_path):
         f"{path}: threshold is a threshold, which activation relu does not use; say --set activation=jumprelu, or "
         "--set unused=threshold"
     )
-    assert read(path, RELU | {"unused": "threshold"}, "state-dict").left_out == ("threshold",)
+    assert read(path, RELU | {"unused": "threshold"}, "state_dict").left_out == ("threshold",)
     path = saved(tmp_path / "b.pt", plain)
     assert refused(path, **given) == f"{path}: activation jumprelu needs a threshold, and no tensor is one"
     path = saved(tmp_path / "c.pt", plain | {"threshold": torch.ones(F)})
@@ -360,7 +360,7 @@ def test_activations_by_k_and_normalizations(tmp_path, activation, normalization
     x_hat = (f @ decoder.T + b_dec) * scale + mean
     path = saved(tmp_path / "sae.pt", styles()["two Linear layers"].saved)
     given = {"activation": activation, "normalization": normalization, "pre_encoder_subtraction": "b_dec", "k": k}
-    assert_same(path, x.float(), f.float(), x_hat.float(), given=given, layout="state-dict")
+    assert_same(path, x.float(), f.float(), x_hat.float(), given=given, layout="state_dict")
     converts(path, tmp_path / "out", "saereg", **given)
 
 
@@ -368,10 +368,10 @@ def test_a_topk_may_keep_negative_latents_if_it_is_said(tmp_path):
     """Otherwise ReLU is assumed, and recorded."""
     path = saved(tmp_path / "sae.pt", styles()["two Linear layers"].saved)
     given = RELU | {"activation": "topk", "k": F}
-    assumed = read(path, given, "state-dict")
+    assumed = read(path, given, "state_dict")
     assert assumed.cfg.semantics.rectified
     assert any(note.field == "rectified" for note in assumed.cfg.assumptions)
-    kept = read(path, given | {"rectified": "false"}, "state-dict")
+    kept = read(path, given | {"rectified": "false"}, "state_dict")
     assert not kept.cfg.semantics.rectified
     converts(path, tmp_path / "out", "saereg", **given, rectified="false")
     assert "only topk does" in refused(path, **RELU, rectified="false")
@@ -387,7 +387,7 @@ def test_gated_vectors_make_a_gated_dictionary(tmp_path):
     open_ = product + gates["gate_bias"] > 0
     f = open_ * (product * gates["r_mag"].exp() + gates["mag_bias"]).relu()
     given = RELU | {"activation": "gated", "pre_encoder_subtraction": "b_dec"}
-    assert_same(path, x, f, f @ decoder.T + b_dec, given=given, layout="state-dict")
+    assert_same(path, x, f, f @ decoder.T + b_dec, given=given, layout="state_dict")
     converts(path, tmp_path / "out", "saelens", **given)
     assert refused(path, **RELU) == (
         f"{path}: activation gated, and no other, has b_gate, b_mag, r_mag; the file holds gate_bias, mag_bias, r_mag"
@@ -401,12 +401,12 @@ def test_a_transcoder_is_told_by_its_widths_or_named(tmp_path):
     tensors = {"encoder.weight": encoder, "decoder.weight": decoder, "encoder.bias": b_enc, "decoder.bias": b_dec}
     path, x = saved(tmp_path / "a.pt", tensors), rows(D)
     f = (x @ encoder.T + b_enc).relu()
-    dictionary = assert_same(path, x, f, f @ decoder.T + b_dec, given=RELU, layout="state-dict")
+    dictionary = assert_same(path, x, f, f @ decoder.T + b_dec, given=RELU, layout="state_dict")
     assert dictionary.cfg.kind == "transcoder"
     assert refused(path, **RELU, kind="sae") == "kind=sae, but input and output have other widths"
     path = saved(tmp_path / "b.pt", styles()["two Linear layers"].saved)
-    assert read(path, RELU | {"kind": "transcoder"}, "state-dict").cfg.kind == "transcoder"
-    assert any(n.field == "kind" for n in read(path, RELU, "state-dict").cfg.assumptions)
+    assert read(path, RELU | {"kind": "transcoder"}, "state_dict").cfg.kind == "transcoder"
+    assert any(n.field == "kind" for n in read(path, RELU, "state_dict").cfg.assumptions)
 
 
 def test_two_biases_before_and_after_must_be_one(tmp_path):
@@ -415,7 +415,7 @@ def test_two_biases_before_and_after_must_be_one(tmp_path):
     tensors = {"encoder.weight": encoder, "decoder.weight": decoder, "encoder.bias": b_enc, "b_dec": b_dec}
     given = RELU | {"pre_encoder_subtraction": "b_dec"}
     path = saved(tmp_path / "a.pt", tensors | {"pre_bias": b_dec.clone()})
-    reading = read(path, given, "state-dict")
+    reading = read(path, given, "state_dict")
     assert reading.left_out == ("pre_bias",)
     path = saved(tmp_path / "b.pt", tensors | {"pre_bias": b_dec + 1})
     assert refused(path, **given) == (
@@ -430,7 +430,7 @@ def test_a_file_without_biases_has_none(tmp_path):
     path, x = saved(tmp_path / "sae.pt", {"encoder.weight": encoder, "decoder.weight": decoder}), rows(D)
     given = {"activation": "relu", "normalization": "none"}
     f = (x @ encoder.T).relu()
-    dictionary = assert_same(path, x, f, f @ decoder.T, given=given, layout="state-dict")
+    dictionary = assert_same(path, x, f, f @ decoder.T, given=given, layout="state_dict")
     assert {"b_enc", "b_dec"} <= {note.field for note in dictionary.cfg.assumptions if note.value == "0"}
     converts(path, tmp_path / "out", "saelens", **given)
 
@@ -453,7 +453,7 @@ def test_a_scale_beside_the_tensors_is_not_dropped_in_silence(tmp_path):
         f"{path}: norm_factor = 21.5 may be a scale of inputs, which these tensors would need; fold it into them, or "
         "say that it is not: --set unused=norm_factor"
     )
-    cfg = read(path, RELU | {"unused": "norm_factor"}, "state-dict").cfg
+    cfg = read(path, RELU | {"unused": "norm_factor"}, "state_dict").cfg
     assert ("beside the tensors", "norm_factor = 21.5; expansion_factor = 3") in {
         (n.field, n.value) for n in cfg.assumptions
     }
@@ -472,7 +472,7 @@ def test_a_k_that_the_file_contradicts_is_refused(tmp_path):
     path = saved(tmp_path / "b.pt", plain | {"k": torch.tensor(8)})
     assert refused(path, **given) == "k=5, but b.pt says k = 8"
     path = saved(tmp_path / "c.pt", plain | {"k": torch.tensor(5)})
-    assert read(path, given, "state-dict").cfg.semantics.k == 5
+    assert read(path, given, "state_dict").cfg.semantics.k == 5
     assert refused(path, **(RELU | {"k": "5"})) == "k=5: activation relu has no k"
 
 
@@ -543,7 +543,7 @@ def test_half_precision_is_moved_and_computed_in_float32(tmp_path):
     state = {name: t.bfloat16() for name, t in Script().state_dict().items()}
     path = saved(tmp_path / "sae.pt", state | {"log_threshold": random(F).bfloat16()})
     given = RELU | {"activation": "jumprelu"}
-    reading = read(path, given, "state-dict")
+    reading = read(path, given, "state_dict")
     assert (reading.cfg.dtype, reading.cfg.dtypes) == ("bfloat16", {"threshold": "float32"})
     record = converts(path, tmp_path / "out", "saereg", **given)
     assert record.tensors["W_enc"].bitwise
@@ -553,7 +553,7 @@ def test_half_precision_is_moved_and_computed_in_float32(tmp_path):
 def test_every_inference_is_on_record(tmp_path):
     """Field, value and reason."""
     path = saved(tmp_path / "sae.pt", Script().state_dict())
-    notes = {note.field: note for note in read(path, RELU, "state-dict").cfg.assumptions}
+    notes = {note.field: note for note in read(path, RELU, "state_dict").cfg.assumptions}
     assert notes["d_sae"].because == "encoder.bias has 48 values"
     assert notes["encoder, decoder"].because == "by name: encoder.weight and decoder.weight"
     assert notes["activation"].because == "given by the caller"
@@ -592,3 +592,20 @@ def test_no_file_of_any_tensors_breaks_it(shapes):
     file = MemoryFile({name: torch.zeros(shape) for name, shape in shapes.items()}, Path("any.pt"))
     with contextlib.suppress(FormatError, UsageError):
         dissect(file, Given())
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("encoder.weight", "a matrix"), ("encoder.bias", "a tensor"), ("threshold", "a tensor"), ("b_dec", "a tensor")],
+)
+def test_float8_is_refused_in_one_line(tmp_path, name, what):
+    """No reader computes with it, and a bias of it is not left out in silence."""
+    encoder, decoder, b_enc, b_dec = matrices()
+    state = {"encoder.weight": encoder, "decoder.weight": decoder, "encoder.bias": b_enc, "b_dec": b_dec}
+    state |= {"threshold": random(F).abs()}
+    state[name] = state[name].to(torch.float8_e4m3fn)
+    path = saved(tmp_path / "a.pt", state)
+    assert refused(path, **RELU | {"activation": "jumprelu"}) == (
+        f"{path}: {name} is {what} of float8_e4m3fn, which may be quantized weights; "
+        f"convert it to float32, or say --set unused={name}"
+    )

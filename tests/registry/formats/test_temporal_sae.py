@@ -1,5 +1,6 @@
 """SAELens' own TemporalSAE, with the authors' tensors in it, is what a reading of the authors' files must compute."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 from sae_lens import MatchingPursuitSAE, MatchingPursuitSAEConfig, TemporalSAE, TemporalSAEConfig
 from safetensors.torch import save_file
 
-from saereg.errors import FormatError
+from saereg.errors import FormatError, WeightsError
 from saereg.registry.conversion.convert import Order, convert
 from saereg.registry.dictionary import Dictionary
 from saereg.registry.loading import detect, read
@@ -137,6 +138,9 @@ def test_the_scale_is_asked_for_where_it_is_not_said(tmp_path):
         ({"n_heads": 5}, "conf.yaml: bottleneck_factor times n_heads is 15, which does not divide the 48 latents"),
         ({"tied_weights": None}, "conf.yaml says tied_weights = None; expected true or false"),
         ({"exp_factor": 4}, "conf.yaml says exp_factor = 4, but D is (48, 16); correct conf.yaml"),
+        ({"exp_factor": math.inf}, "conf.yaml says exp_factor = inf, but D is (48, 16); correct conf.yaml"),
+        ({"exp_factor": math.nan}, "conf.yaml says exp_factor = nan, but D is (48, 16); correct conf.yaml"),
+        ({"scaling_factor": math.nan}, "conf.yaml says scaling_factor = nan; expected a positive number"),
         ({"scaling_factor": "small"}, "conf.yaml says scaling_factor = 'small'; expected a positive number"),
     ],
 )
@@ -144,6 +148,14 @@ def test_an_odd_conf_is_refused(tmp_path, wrong, expected):
     """In one line that says what to do."""
     folder = saved(tmp_path, tensors(theirs()), CONF | {"sae": SAE | wrong})
     assert refusal(folder) == f"{tmp_path}: {expected}"
+
+
+@pytest.mark.parametrize("name", ["D", "b"])
+def test_a_dictionary_without_its_tensors_is_refused(tmp_path, name):
+    """Where the caller names the layout, since nothing else does."""
+    folder = saved(tmp_path, {key: value for key, value in tensors(theirs()).items() if key != name})
+    with pytest.raises(WeightsError, match=rf"{name}: missing; expected D \(F, D\), b \(D,\) and attention layers"):
+        read(folder, layout="temporal_sae")
 
 
 def test_tensors_and_conf_must_agree(tmp_path):

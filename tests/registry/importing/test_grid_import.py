@@ -199,6 +199,19 @@ def test_what_was_converted_otherwise_is_not_kept_in_silence(checkpoints, made, 
     )
 
 
+def test_what_was_entered_otherwise_is_not_kept_in_silence(checkpoints, made, tmp_path):
+    """Another site, a second id for the same file, another licence."""
+    root = shutil.copytree(made, tmp_path / "release")
+    before = (root / "manifest.json").read_bytes()
+    elsewhere = replace(PLACE, hook="blocks.{layer}.hook_resid_pre")
+    assert "layer_00/50M was entered with site " in refused(order(checkpoints, root, place=elsewhere))
+    renamed = refused(order(checkpoints, root, place=replace(PLACE, identifier="L{layer}S{snapshot}")))
+    assert "is entered as 'layer_00/50M' already, and would now be 'L0S50M'; use the same --id" in renamed
+    licence = INFO.model_copy(update={"license": "apache-2.0"})
+    assert "its manifest has another title or licence" in refused(order(checkpoints, root, info=licence))
+    assert (root / "manifest.json").read_bytes() == before
+
+
 PLACES = {
     "one site for all layers": (
         {"hook": "blocks.3.hook_resid_post", "module": None},
@@ -274,7 +287,7 @@ def test_another_layout_is_recognized(tmp_path):
     folder = tmp_path / "checkpoints"
     torch.save(state(0, "final"), tmp_path / "a.pt")
     for layer in (0, 1):
-        convert(Order(tmp_path / "a.pt", folder / f"layer{layer}", "saelens", "state-dict", GIVEN))
+        convert(Order(tmp_path / "a.pt", folder / f"layer{layer}", "saelens", "state_dict", GIVEN))
     wanted = order(folder, tmp_path / "release", "layer{layer:d}/sae_weights.safetensors", given={})
     assert survey(wanted.grid, {}).layout == "saelens"
     assert len(import_grid(wanted).made) == 2
@@ -289,7 +302,7 @@ def test_names_that_any_script_may_choose_decide_nothing(tmp_path):
     torch.save(state(0, "final"), folder / "layer0.pt")
     grid = look(folder, parse_template("layer{layer:d}.pt"))
     found = survey(grid, {})
-    assert found.layout == "state-dict"
+    assert found.layout == "state_dict"
     assert list(found.could_be) == ["deepseek_r1"]
     assert {question.name for question in found.questions} == {*GIVEN, "k"}
     assert survey(grid, {}, "deepseek_r1").layout == "deepseek_r1"
@@ -354,4 +367,4 @@ def test_the_first_file_in_two_layouts_must_be_named(checkpoints, monkeypatch, t
         FormatError, match=r"fits several layouts; say which with --from \(candidates: saelens, saereg\)"
     ):
         survey(look(checkpoints, parse_template(TEMPLATE)), {})
-    assert survey(look(checkpoints, parse_template(TEMPLATE)), GIVEN, "state-dict").problem is None
+    assert survey(look(checkpoints, parse_template(TEMPLATE)), GIVEN, "state_dict").problem is None

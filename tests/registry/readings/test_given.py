@@ -3,7 +3,7 @@
 import pytest
 
 from saereg.errors import UsageError
-from saereg.registry.readings.given import BECAUSE, Given, missing
+from saereg.registry.readings.given import BECAUSE, Given, missing, unknown_keys
 
 
 def refusal(given: Given, ask: str, *arguments: object) -> str:
@@ -68,3 +68,12 @@ def test_what_is_missing_is_said_with_an_example():
     """To be typed as it stands."""
     error = missing("a.pt", "k", "k is in no file here", "32")
     assert str(error) == "a.pt: k is in no file here; say it: --set k=32"
+
+
+def test_a_key_that_is_not_known_becomes_an_assumption():
+    """In order, with its value in short; YAML may have keys that are numbers."""
+    cfg = {"k": 3, "b": "x" * 999, 7: None}
+    because = "a key of config.yaml that this layout is not known to have; ignored"
+    found = [(note.field, note.value, note.because) for note in unknown_keys(cfg, ("k", "d_in"), "config.yaml")]
+    assert found == [("7", "None", because), ("b", "x" * 200, because)]
+    assert unknown_keys({"k": 3}, {"k"}, "config.yaml") == []

@@ -43,9 +43,13 @@ def test_a_folder_is_its_weight_files_without_those_that_belong_beside_them(tmp_
 
 
 def test_a_file_with_the_name_of_a_release_is_taken_among_others(tmp_path):
-    """When it is the only such."""
+    """When it is the only such, and cfg.json is in a dialect of releases; sparsify, too, has a cfg.json."""
     weights(tmp_path / "sae_weights.safetensors", W=torch.ones(3))
     weights(tmp_path / "extra.safetensors")
+    assert open_source(tmp_path).weights is None
+    (tmp_path / "cfg.json").write_text('{"d_in": 3, "num_latents": 5}')
+    assert open_source(tmp_path).weights is None
+    (tmp_path / "cfg.json").write_text('{"architecture": "topk"}')
     assert open_source(tmp_path).keys == {"W"}
 
 
