@@ -31,9 +31,9 @@ def _section(layout: Format) -> str:
         ("What it cannot say", about.silent),
         ("What is assumed", about.assumed),
         ("What SAELens does with it", about.saelens),
-        ("Source", about.source),
     ]
     body = "\n".join(f"- *{name}:* {_capital(text)}" for name, text in facts)
+    body += f"\n- *Source:* {' '.join(about.source.split()).rstrip('.')}."
     return f"### {layout.name}\n\n{about.title}.\n\n{body}"
 
 
