@@ -228,7 +228,7 @@ def _check_followed(rules: Semantics) -> None:
         raise ValueError("activation 'abstopk' keeps negative latents: `rectified` is false")
     if rules.activation == "groupmax" and rules.gate_quantity != "pre_activation":
         raise ValueError("activation 'groupmax' takes the largest pre-activation of a group")
-    if not rules.normalization.applied_by_reader:
+    if not rules.normalization.applied_by_reader and where != "absent":
         raise ValueError("a normalization that is stated here is applied: applied_by_reader is true")
     if (rules.threshold == "none") != (rules.threshold_units == "none"):
         raise ValueError("a threshold is in units of the gate quantity: threshold and threshold_units go together")

@@ -183,7 +183,9 @@ CHANGES = {
     ),
     "a tensor that the switches need": (
         SKIP,
-        lambda cfg: cfg["semantics"].update(activation="jumprelu", threshold="scalar", k=None),
+        lambda cfg: cfg["semantics"].update(
+            activation="jumprelu", threshold="scalar", threshold_units="gate_quantity", k=None
+        ),
         ("SR202", f"{SKIP}/weights.safetensors", "threshold is missing; jumprelu_skip_transcoder needs it"),
     ),
     "a tensor that the switches do not have": (
@@ -265,7 +267,6 @@ def test_a_dictionary_of_another_dialect_than_its_format_is_a_finding(release):
     [
         (GROUPMAX, {"activation": "topk"}),
         (GROUPMAX, {"pre_encoder_subtraction": "b_dec"}),
-        (GROUPMAX, {"gate_quantity": "pre_times_decoder_norm"}),
         (GROUPMAX, {"normalization": STATISTICS | {"inverted_on_output": False}}),
         (SKIP, {"rectified": True}),
         (SKIP, {"k": 4}),
