@@ -11,11 +11,15 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, TypeAdapter, V
 
 from saereg.errors import DocumentError, did_you_mean
 from saereg.schemas import jsontext
+from saereg.schemas.garbage import collected_later
 
 T = TypeVar("T")
 
 SCHEMA_VERSION = "1.0"
 """Version of the manifest, index and report schemas: another major is refused, a newer minor is read."""
+
+SCHEMA_FILES = "https://raw.githubusercontent.com/saereg/saereg/main/saereg/schemas/json"
+"""Where the JSON Schemas can be fetched; the major version is part of each file's name."""
 
 
 class Record(BaseModel):
@@ -106,6 +110,8 @@ class Problem:
         expected: what should stand there.
         found: what stands there.
         hint: what to do next.
+        column: 1-based column in the line, when known.
+        renamable: whether an unknown key could simply get the name that was meant.
     """
 
     kind: str
@@ -115,6 +121,8 @@ class Problem:
     expected: str | None = None
     found: str | None = None
     hint: str | None = None
+    column: int | None = None
+    renamable: bool = False
 
 
 MAX_PROBLEMS = 100
@@ -127,22 +135,34 @@ def check_text(shape: type[T] | TypeAdapter[T], text: str) -> tuple[T | None, li
     Returns:
         (value, []) when it fits, (None, problems) otherwise; at most MAX_PROBLEMS of them.
     """
+    with collected_later():
+        return _checked(shape, text)
+
+
+def _checked(shape: type[T] | TypeAdapter[T], text: str) -> tuple[T | None, list[Problem]]:
     try:
-        value = jsontext.parse(text)
+        value, longest = jsontext.parse_measured(text)
     except jsontext.JsonError as problem:
         return None, [Problem("syntax", "", problem.problem, problem.line)]
-    if too_long := _too_long(value):
+    if longest > MAX_ENTRIES and (too_long := _too_long(value)):
         return None, [too_long]
     adapter: TypeAdapter[T] = shape if isinstance(shape, TypeAdapter) else _adapter(shape)
     if _is_long(value) and len(found := check_text(adapter, _beginning(value))[1]) >= MAX_PROBLEMS:
         # a generator's mistake repeats itself: its first entries tell it all
-        return None, [replace(problem, line=jsontext.line_of(text, problem.pointer)) for problem in found]
+        return None, [_placed(problem, text) for problem in found]
+    del value  # a long document is in memory twice otherwise
     try:
         return adapter.validate_json(text), []
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)[:MAX_PROBLEMS]
         annotation = _annotation(adapter)
-        return None, [_problem(annotation, dict(detail), text) for detail in details]
+        return None, [_placed(_problem(annotation, dict(detail), text), text) for detail in details]
+
+
+def _placed(problem: Problem, text: str) -> Problem:
+    """Return a problem with its line and column; one without a line is that of the whole text."""
+    place = jsontext.place_of(text, problem.pointer) if problem.line is not None else None
+    return replace(problem, line=place[0], column=place[1]) if place else problem
 
 
 def _too_long(value: jsontext.JsonValue) -> Problem | None:
@@ -150,14 +170,14 @@ def _too_long(value: jsontext.JsonValue) -> Problem | None:
     pending: list[tuple[tuple[object, ...], jsontext.JsonValue]] = [((), value)]
     while pending:
         location, entries = pending.pop()
-        if not isinstance(entries, dict | list):
+        if type(entries) is not dict and type(entries) is not list:
             continue
         if (count := len(entries)) > MAX_ENTRIES:
             name = repr(str(location[-1])) if location else "the document"
             sentence = f"{count} entries in {name}; {MAX_ENTRIES} is the most in one release, split it"
             return Problem("value", jsontext.pointer(location), sentence, None, f"at most {MAX_ENTRIES}", str(count))
         children = entries.items() if isinstance(entries, dict) else enumerate(entries)
-        pending += [((*location, key), child) for key, child in children if isinstance(child, dict | list)]
+        pending += [((*location, key), child) for key, child in children if type(child) is dict or type(child) is list]
     return None
 
 
@@ -198,7 +218,8 @@ def _problem(annotation: Any, detail: dict[str, Any], text: str) -> Problem:  # 
         guess = did_you_mean(str(path[-1]), known)
         hint = f"did you mean {guess!r}?" if guess else "remove it; the known keys are in `saereg schema`"
         sentence = f"unknown key {path[-1]!r}" + (f", did you mean {guess!r}?" if guess else "")
-        return Problem("unknown_key", where, sentence, line, guess, str(path[-1]), hint)
+        free = guess is not None and not jsontext.has(text, f"{where.rpartition('/')[0]}/{guess}")
+        return Problem("unknown_key", where, sentence, line, guess, str(path[-1]), hint, renamable=free)
     if kind == "missing":
         sentence = f"the required key {path[-1]!r} is missing"
         return Problem("missing", where, sentence, line, _describe(owner, path[-1]), "nothing", "add it")

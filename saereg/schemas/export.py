@@ -14,7 +14,7 @@ from saereg.schemas.conversion import Conversion
 from saereg.schemas.index import Index
 from saereg.schemas.manifest import Manifest
 from saereg.schemas.plan import Plan, Receipt
-from saereg.schemas.report import Report
+from saereg.schemas.report import REPORT_LINE, Report
 from saereg.schemas.training import TrainConfig
 
 FOLDER = Path(__file__).parent / "json"
@@ -24,6 +24,7 @@ DOCUMENTS: dict[str, TypeAdapter[Any]] = {
     "index": TypeAdapter(Index),
     "cfg": CONFIG,
     "report": TypeAdapter(Report),
+    "report-line": REPORT_LINE,
     "plan": TypeAdapter(Plan),
     "receipt": TypeAdapter(Receipt),
     "collection": TypeAdapter(Collection),

@@ -43,7 +43,12 @@ def decode(raw: bytes) -> str:
 
 
 def parse(text: str) -> JsonValue:
-    """Parse strict JSON.
+    """Parse strict JSON; see `parse_measured`."""
+    return parse_measured(text)[0]
+
+
+def parse_measured(text: str) -> tuple[JsonValue, int]:
+    """Parse strict JSON, and return with it the most entries that any list or object of it can have.
 
     Raises:
         JsonError: on a syntax error, a duplicate key, NaN or Infinity, a number or nesting that other parsers would not
@@ -59,9 +64,16 @@ def parse(text: str) -> JsonValue:
         raise JsonError(refused.args[0], _line_of(text, refused.args[1])) from None
     except RecursionError:
         raise JsonError("nested too deeply to be read") from None
-    _check_depth(value)
+    longest = text.count(",") + 1
+    if text.count("[") + text.count("{") > MAX_DEPTH:  # no text with fewer brackets can be deeper
+        longest = _check_depth(value)
     _check_characters(value, text)
-    return value
+    return value, longest
+
+
+def compact(value: object) -> str:
+    """Return the JSON text of a plain value on one line, keys sorted."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
 
 
 class _RefusedError(Exception):
@@ -83,6 +95,8 @@ def _refuse_constant(name: str) -> JsonValue:
 
 
 def _integer(digits: str) -> int | float:
+    if len(digits) < 19 and digits != "-0":
+        return int(digits)
     if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
         problem = f"an integer of {len(digits.lstrip('-'))} digits; 64 bits hold any number of a release"
         raise _RefusedError(problem, digits[:40])
@@ -90,23 +104,28 @@ def _integer(digits: str) -> int | float:
 
 
 def _finite(digits: str) -> float:
-    if isinf(float(digits)):
+    value = float(digits)
+    if isinf(value):
         raise _RefusedError(f"{digits[:40]} is larger than any number", re.escape(digits[:40]))
-    return float(digits)
+    return value
 
 
-def _check_depth(value: JsonValue) -> None:
-    level = [value]
+def _check_depth(value: JsonValue) -> int:
+    """Refuse what is nested too deeply; return the entries of the longest list or object."""
+    level, longest = [value] if isinstance(value, dict | list) else [], 0
     for _ in range(MAX_DEPTH):
+        if not level:
+            return longest
+        longest = max(longest, max(map(len, level)))
         level = [
             child
             for parent in level
-            for child in (parent.values() if isinstance(parent, dict) else parent if isinstance(parent, list) else ())
-            if isinstance(child, dict | list)
+            for child in (parent.values() if type(parent) is dict else parent)
+            if type(child) is dict or type(child) is list
         ]
-        if not level:
-            return
-    raise JsonError("nested too deeply to be read")
+    if level:
+        raise JsonError("nested too deeply to be read")
+    return longest
 
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -148,10 +167,24 @@ def line_of(text: str, json_pointer: str) -> int | None:
 
     A pointer to a key that is absent gives the line of its deepest parent that exists; None when the text is no JSON.
     """
-    lines = _lines(text)
-    while json_pointer and json_pointer not in lines:
+    place = place_of(text, json_pointer)
+    return place[0] if place else None
+
+
+def place_of(text: str, json_pointer: str) -> tuple[int, int] | None:
+    """Return the 1-based line and column, in characters, of the value (in an object: of its key) at a pointer.
+
+    A pointer to a key that is absent gives the place of its deepest parent that exists; None when the text is no JSON.
+    """
+    places = _places(text)
+    while json_pointer and json_pointer not in places:
         json_pointer = json_pointer.rpartition("/")[0]
-    return lines.get(json_pointer)
+    return places.get(json_pointer)
+
+
+def has(text: str, json_pointer: str) -> bool:
+    """Whether there is something at a pointer."""
+    return json_pointer in _places(text)
 
 
 class _Frame:
@@ -159,7 +192,7 @@ class _Frame:
 
     def __init__(self, path: str, opener: str) -> None:
         self.path, self.is_object = path, opener == "{"
-        self.index, self.key, self.line = 0, None if self.is_object else "0", 0
+        self.index, self.key, self.place = 0, None if self.is_object else "0", (0, 0)
 
     def advance(self) -> None:
         """Go on to the next key or element."""
@@ -168,14 +201,16 @@ class _Frame:
 
 
 @lru_cache(maxsize=8)
-def _lines(text: str) -> dict[str, int]:
-    """Return pointer → line of every value, in one pass: a release with many findings is traced once."""
-    found: dict[str, int] = {}
+def _places(text: str) -> dict[str, tuple[int, int]]:
+    """Return pointer → line and column of every value, in one pass: a release with many findings is traced once."""
+    found: dict[str, tuple[int, int]] = {}
     frames: list[_Frame] = []
-    line, seen = 1, 0
+    line, before, seen = 1, -1, 0
     for match in _TOKEN.finditer(text) if len(text) <= MAX_TRACED else ():
         token = match.group()
-        line, seen = line + text.count("\n", seen, match.start()), match.start()
+        if breaks := text.count("\n", seen, match.start()):
+            line, before = line + breaks, text.rindex("\n", seen, match.start())
+        seen = match.start()
         frame = frames[-1] if frames else None
         if token == ":":
             continue
@@ -185,10 +220,10 @@ def _lines(text: str) -> dict[str, int]:
             elif frames:
                 frames.pop()
         elif frame and frame.key is None:
-            frame.key, frame.line = pointer([_unquoted(token)])[1:], line
+            frame.key, frame.place = pointer([_unquoted(token)])[1:], (line, seen - before)
         else:
             path = f"{frame.path}/{frame.key}" if frame else ""
-            found.setdefault(path, frame.line if frame and frame.is_object else line)
+            found.setdefault(path, frame.place if frame and frame.is_object else (line, seen - before))
             if token in "[{":
                 frames.append(_Frame(path, token))
     return found

@@ -4,11 +4,14 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from saereg.schemas.document import SCHEMA_VERSION, Document, Record, SchemaVersion, Sha256
+from saereg.schemas.document import SCHEMA_FILES, SCHEMA_VERSION, Document, Record, SchemaVersion, Sha256
 from saereg.schemas.metrics import Claim
 from saereg.schemas.names import ArtifactId, Key, ReleasePath, Revision
 from saereg.schemas.recipe import SourceTensor
 from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy
+
+SCHEMA_URL = f"{SCHEMA_FILES}/manifest-{SCHEMA_VERSION.split('.')[0]}.schema.json"
+"""What `$schema` of a manifest of this version says."""
 
 Architecture = Literal[
     "standard",
@@ -160,6 +163,10 @@ class _Artifact(Record):
     """What else sets it apart, e.g. `raw` or `layernorm`."""
     canonical: bool = False
     """Whether it is the author's pick for its site."""
+    tied: bool | None = None
+    """Whether `W_dec` is `W_enc` transposed, number for number; null: not said."""
+    decoder_norm: Literal["unit", "free"] | None = None
+    """`unit` where every decoder direction has norm 1, of a crosscoder over all sources together; null: not said."""
     source_checkpoint: SourceCheckpoint | None = None
     """The checkpoint it was exported from."""
     training: TrainingFacts = TrainingFacts()
@@ -269,15 +276,15 @@ Artifact = Annotated[SaeArtifact | TranscoderArtifact | CrosscoderArtifact, Fiel
 class CanonicalRule(Record):
     """How the author chose the canonical artifacts."""
 
-    rule: str = Field(min_length=1)
-    """The rule, e.g. `lowest nmse_uncentred_row per layer`."""
+    rule: str = Field(min_length=1, max_length=1000)
+    """`lowest METRIC`, `highest METRIC`, `best METRIC` or `METRIC closest to NUMBER`, each with ` per FIELD, FIELD`."""
 
 
 class Manifest(Document):
     """The claims: release metadata and the list of artifacts."""
 
     schema_url: str | None = Field(default=None, alias="$schema")
-    """Where editors find the JSON Schema."""
+    """Where editors find the JSON Schema: the address, or a local copy, of manifest-1.schema.json."""
     schema_version: SchemaVersion = SCHEMA_VERSION
     """Version of this schema."""
     release: ReleaseInfo

@@ -13,6 +13,9 @@ MAX_NAME = 255
 UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 """Unicode categories of characters that cannot be seen, or that turn the direction of those that can."""
 
+_PLAIN = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]*(?:/[A-Za-z0-9_\-][A-Za-z0-9_.\-]*)*")
+"""Most paths: quickly seen to be right."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -30,6 +33,8 @@ def _release_path(value: str) -> str:
 
 def path_problem(value: str) -> str | None:
     """Return why a path is not portable or could leave the release, or None."""
+    if len(value) <= MAX_NAME and _PLAIN.fullmatch(value):
+        return None
     if value.startswith("/") or re.match(r"^[A-Za-z]:", value):
         return "an absolute path; write it relative to the release folder"
     if "\\" in value:

@@ -35,6 +35,8 @@ class Plan(Document):
     """Digest over manifest and index that the report vouches for."""
     validated_at_level: Level
     """Level of the report."""
+    ignored: int = Field(default=0, ge=0)
+    """Findings of the report that the configuration ignores, each with its reason."""
     base: Sha256 | None = None
     """State of the target when the plan was made; null when it is empty."""
     operations: tuple[Operation, ...]

@@ -2,10 +2,11 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from saereg.schemas.document import Record, Sha256
 from saereg.schemas.names import Key, Revision
+from saereg.schemas.schedule import parse_schedule
 
 
 class BaseModelRef(Record):
@@ -25,8 +26,19 @@ class BaseModelRef(Record):
     """Number of transformer layers."""
     d_model: int | None = Field(default=None, gt=0)
     """Width of the residual stream."""
+    context_size: int | None = Field(default=None, gt=0)
+    """Longest context of the model in tokens, e.g. its `max_position_embeddings`."""
+    schedule: str | tuple[int, ...] | None = None
+    """Pretraining steps of which there are checkpoints: `pythia-154`, `every:1000:143000`, or a list of steps."""
     final_norm: bool = True
     """Whether a norm stands between the last layer and `hidden_states[-1]`; false for post-norm models such as BERT."""
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_a_schedule(cls, value: str | tuple[int, ...] | None) -> str | tuple[int, ...] | None:
+        if value is not None:
+            parse_schedule(value)
+        return value
 
 
 class Site(Record):

@@ -124,6 +124,24 @@ def test_the_line_does_not_depend_on_how_the_text_is_set(value):
     assert jsontext.line_of("\n\n" + text, "") == 3
 
 
+@given(NESTED)
+def test_the_column_of_a_key_is_where_it_is_written(value):
+    """Counted in characters from 1, on one line or on many; an entry of a list is where its value begins."""
+    for text in (written(value)[0], json.dumps(value, ensure_ascii=False), "\n \n  " + json.dumps(value)):
+        lines = text.split("\n")
+        for pointer in written(value)[1]:
+            line, column = jsontext.place_of(text, pointer)
+            rest = "\n".join([lines[line - 1][column - 1 :], *lines[line:]])
+            found, end = json.JSONDecoder().raw_decode(rest)
+            here, key = value, None
+            for part in pointer.split("/")[1:]:
+                part = part.replace("~1", "/").replace("~0", "~")
+                key = part if isinstance(here, dict) else None
+                here = here[part] if isinstance(here, dict) else here[int(part)]
+            assert found == (here if key is None else key)
+            assert key is None or rest[end:].lstrip().startswith(":")
+
+
 def test_a_pointer_to_nothing_gives_the_line_of_its_parent():
     """A key that is missing is missing from somewhere."""
     text = '{\n"a": {\n"b": [\n1,\n2]}}'
