@@ -3,7 +3,9 @@
 import contextlib
 import glob
 import logging
+import re
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,9 @@ PATIENCE = 10.0
 ATTEMPTS = 2
 """Times that one request may go without any answer; the client by itself waits for minutes."""
 
+LONGEST_WAIT = 60
+"""Seconds that are waited where the Hub asks for it (429 with Retry-After); it can ask for minutes."""
+
 REASONS = {
     "SilentHubError": "the Hub does not answer",
     "GatedRepoError": "access is restricted; ask for it on the repository's page, and set HF_TOKEN",
@@ -26,12 +31,17 @@ REASONS = {
     "ConnectError": "the Hub cannot be reached",
     "ConnectTimeout": "the Hub does not answer",
     "ReadTimeout": "the Hub does not answer",
+    "RemoteProtocolError": "the Hub broke off in the middle of an answer",
 }
 """Class of what went wrong → what to say."""
 
 
 class SilentHubError(Exception):
     """One request was made ATTEMPTS times and had no answer."""
+
+
+class BusyHubError(Exception):
+    """The Hub asks for a longer wait than anyone would sit through."""
 
 
 def fetch_documents(repo: str, revision: str | None) -> Path:
@@ -53,22 +63,77 @@ def fetch_folder(repo: str, revision: str, folder: str) -> Path:
     return _snapshot(repo, revision, [f"{glob.escape(folder)}/*", "*.json"])
 
 
-def _snapshot(repo: str, revision: str | None, patterns: list[str]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+def fetch_everything(repo: str, revision: str | None) -> Path:
+    """Return the local snapshot of a whole repository; with HF_HUB_OFFLINE, the one that is there.
 
-    name = f"hf://{repo}{'@' + revision if revision else ''}"
-    transport = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
+    Raises:
+        UsageError: when the name cannot be that of a repository.
+        PublishError: when the repository, revision or network is not there.
+    """
+    return _snapshot(repo, revision, None)
+
+
+def _snapshot(repo: str, revision: str | None, patterns: list[str] | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with asking(name_of(repo, revision)):
+        found = snapshot_download(
+            repo, revision=revision, allow_patterns=patterns, library_name="saereg", tqdm_class=_bar()
+        )
+    return Path(found)
+
+
+def name_of(repo: str, revision: str | None) -> str:
+    """Return the reference of a release on the Hub, as a user would write it."""
+    return f"hf://{repo}{'@' + revision if revision else ''}"
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision is a full commit, which no longer moves."""
+    return re.fullmatch(r"[0-9a-f]{40}", revision or "") is not None
+
+
+def patience() -> float:
+    """Return the seconds that the Hub may stay silent."""
+    from huggingface_hub import constants
+
+    return float(constants.HF_HUB_DOWNLOAD_TIMEOUT or PATIENCE)
+
+
+def client_error() -> type[Exception]:
+    """Return what the client's HTTP library raises for an answer that is an error, and for no answer."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    found: type[Exception] = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
+    return found
+
+
+_ONE_AT_A_TIME = threading.RLock()
+"""The limits below are those of the client's one session."""
+
+
+@contextlib.contextmanager
+def asking(name: str) -> Iterator[None]:
+    """Ask the Hub in the block, with bounded patience; whatever fails is one line.
+
+    Args:
+        name: what is asked for, for the line.
+
+    Raises:
+        UsageError: when the name cannot be that of a repository.
+        PublishError: when the repository, revision or network is not there.
+    """
+    from huggingface_hub.errors import HFValidationError
+
     try:
-        with _impatient():
-            found = snapshot_download(
-                repo, revision=revision, allow_patterns=patterns, library_name="saereg", tqdm_class=_bar()
-            )
+        with _ONE_AT_A_TIME, _impatient():
+            yield
     except HFValidationError as error:
         raise UsageError(f"{name} is no reference: {_first_line(error)}") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, SilentHubError, transport) as error:
+    except (client_error(), OSError, SilentHubError, BusyHubError) as error:
         raise PublishError(f"{name}: {_reason(error)}") from error
-    return Path(found)
+    except (ValueError, KeyError) as error:  # a page of a proxy, where JSON was asked for
+        raise PublishError(f"{name}: the answer is not that of a Hub; check the network, and HF_ENDPOINT") from error
 
 
 @contextlib.contextmanager
@@ -77,9 +142,9 @@ def _impatient() -> Iterator[None]:
 
     What is answered, though with an error, is retried as the client sees fit.
     """
-    from huggingface_hub import constants, get_session
+    from huggingface_hub import get_session
 
-    limit = float(constants.HF_HUB_DOWNLOAD_TIMEOUT or PATIENCE)
+    limit = patience()
     unanswered: Counter[tuple[str, str]] = Counter()
 
     def asked(request: Any) -> None:  # noqa: ANN401 - httpx.Request, or httpx2.Request since version 2
@@ -93,6 +158,8 @@ def _impatient() -> Iterator[None]:
 
     def answered(response: Any) -> None:  # noqa: ANN401
         del unanswered[(response.request.method, str(response.request.url))]
+        if (wait := wait_asked(response)) > LONGEST_WAIT:
+            raise BusyHubError(f"too many requests; the Hub asks to wait {wait:.0f} seconds, or set HF_TOKEN")
 
     session, log = get_session(), logging.getLogger("huggingface_hub")
     hooks, level = session.event_hooks, log.level
@@ -103,6 +170,15 @@ def _impatient() -> Iterator[None]:
     finally:
         session.event_hooks = hooks
         log.setLevel(level)
+
+
+def wait_asked(response: Any) -> float:  # noqa: ANN401
+    """Return the seconds that an answer 429 or 503 asks to wait before the next request; 0 when it names none."""
+    if response.status_code not in (429, 503):
+        return 0.0
+    after = response.headers.get("Retry-After", "")
+    reset = re.search(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)", response.headers.get("RateLimit", ""))
+    return float(reset[1]) if reset else float(after) if after.isdecimal() else 0.0
 
 
 def _bar() -> Any:  # noqa: ANN401 - a progress bar class of the Hub client, or None for its own

@@ -6,13 +6,17 @@ path/to/release:layer_2/topk_32      one artifact by its id
 hf://org/repo@revision[:artifact]    on the Hub
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from saereg.errors import NothingToValidateError, UsageError, did_you_mean
 
-_HUB = re.compile(r"^hf://(?P<repo>[^/@:\s]+/[^/@:\s]+)(@(?P<revision>[^:/\s]+))?(/(?P<path>[^:\s]+))?(:(?P<id>\S+))?$")
+_HUB = re.compile(
+    r"^hf://(?P<repo>[^/@:\s]+/[^/@:\s]+)(@(?P<revision>refs/\w+/[^/:\s]+|[^/:\s]+))?"
+    r"(/(?P<path>[^:\s]+))?(:(?P<id>\S+))?$"
+)
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Reference:
     Attributes:
         folder: local folder, or None for the Hub.
         repo: Hub repository id, or None for a folder.
-        revision: branch, tag or commit on the Hub; None for the default branch.
+        revision: branch, tag, commit or pull request (`refs/pr/1`) on the Hub; None for the default branch.
         artifact: id of one artifact, or None for the whole release.
     """
 
@@ -61,15 +65,21 @@ def _is_there(text: str) -> bool:
 
 
 def require_folder(folder: Path) -> None:
-    """Refuse a folder that is not there, and name the one beside it that may have been meant.
+    """Refuse a folder that is not there or may not be read, and name the one beside it that may have been meant.
 
     Raises:
-        NothingToValidateError: when it is no folder.
+        NothingToValidateError: when it is no folder, or one that may not be listed: what is in it cannot be known.
     """
-    if folder.is_dir():
-        return
-    parent = folder.absolute().parent
-    beside = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+    try:
+        if folder.is_dir():
+            os.scandir(folder).close()  # may it be listed,
+            os.stat(os.path.join(folder, "."))  # and entered? pathlib would drop the dot
+            return
+        beside = [path.name for path in folder.absolute().parent.iterdir() if path.is_dir()]
+    except PermissionError:
+        raise NothingToValidateError(f"{folder} may not be read: nothing to validate") from None
+    except (OSError, ValueError):
+        beside = []
     guess = did_you_mean(folder.name, beside)
     hint = f"; did you mean {str(folder.with_name(guess))!r}?" if guess else ""
     raise NothingToValidateError(f"{folder} is not a folder{hint}")

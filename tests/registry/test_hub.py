@@ -1,21 +1,18 @@
 """Releases on the Hub: documents first, weights only of the artifact asked for, and every failure is a line."""
 
 import json
-import os
-import subprocess
-import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.hub import REPO, SHA, hub
+from tests.hub import REPO, SHA, Client, hub
 from tests.releases import tiny_release
 
 DOCUMENTS = {
     "manifest.json",
     "index.json",
+    "config.json",
     "layer_1/topk/cfg.json",
     "layer_1/jumprelu/cfg.json",
     "layer_1/transcoder/cfg.json",
@@ -29,28 +26,6 @@ def release(tmp_path_factory) -> Path:
     return tiny_release(tmp_path_factory.mktemp("repository"), checkpoints=False)
 
 
-@dataclass(frozen=True)
-class Client:
-    """A process with a Hub cache of its own: the client reads its settings when it is imported."""
-
-    home: Path
-
-    def _run(self, words: list[str], endpoint: str, settings: dict[str, str]) -> subprocess.CompletedProcess:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        own = {"HF_ENDPOINT": endpoint, "HF_HOME": str(self.home), "HF_HUB_DISABLE_TELEMETRY": "1"}
-        return subprocess.run(
-            [sys.executable, *words], env=kept | own | settings, capture_output=True, text=True, timeout=60, check=False
-        )
-
-    def saereg(self, endpoint: str, *words: str, **settings: str) -> subprocess.CompletedProcess:
-        """Run the command line."""
-        return self._run(["-m", "saereg", *words], endpoint, settings)
-
-    def python(self, endpoint: str, code: str, **settings: str) -> subprocess.CompletedProcess:
-        """Run some Python."""
-        return self._run(["-c", code], endpoint, settings)
-
-
 @pytest.fixture
 def client(tmp_path) -> Client:
     """A client that has never seen the Hub."""
@@ -58,7 +33,7 @@ def client(tmp_path) -> Client:
 
 
 def test_querying_fetches_documents_and_no_weights(client, release):
-    """Six files, all of them JSON, at the commit that the branch points to."""
+    """Seven files, all of them JSON, at the commit that the branch points to."""
     code = (
         f"import saereg; r = saereg.open('hf://{REPO}'); a = r.find(kind='sae', l0__lt=3).best('ev');"
         "import sys; print(a.id, r.path.name, a.cfg.k, 'torch' in sys.modules)"

@@ -75,3 +75,19 @@ def exclusive(folder: Path) -> Iterator[bool]:
         yield held
     finally:
         os.close(descriptor)
+
+
+def is_running(process: int) -> bool:
+    """Whether there is such a process on this machine; also when it cannot be told.
+
+    On Windows asking would end it, so that there any may be running.
+    """
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

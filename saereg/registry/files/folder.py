@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-IGNORED_FOLDERS = frozenset({".git", ".cache", "__pycache__"})
-"""Folders that git, the Hub client and Python leave behind; no part of any release."""
+IGNORED_FOLDERS = frozenset({".git", ".github", ".cache", "__pycache__"})
+"""Folders of git, of continuous integration, and what the Hub client and Python leave behind; no part of a release."""
 
-IGNORED_FILES = frozenset({".gitattributes", ".DS_Store"})
-"""Files that the Hub and desktops add on their own."""
+IGNORED_FILES = frozenset({".gitattributes", ".gitignore", ".pre-commit-config.yaml", ".DS_Store", "saereg.toml"})
+"""Files of the project around a release, and what the Hub and desktops add: never indexed, never published."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def scan(root: Path) -> tuple[Entry, ...]:
     while pending:
         folder = pending.pop()
         try:
-            with os.scandir(root / folder) as listing:
+            with os.scandir(os.path.join(root, folder)) as listing:
                 entries = list(listing)
         except OSError:
             if not folder:
@@ -58,12 +58,18 @@ def scan(root: Path) -> tuple[Entry, ...]:
                 if entry.name not in IGNORED_FOLDERS:
                     pending.append(path)
             elif entry.name not in IGNORED_FILES:
-                found.append(_entry(Path(entry.path), _shown(path), allowed))
+                found.append(_entry(entry, _shown(path), allowed))
     return tuple(sorted(found, key=lambda entry: entry.path))
 
 
+def is_ignored(path: str) -> bool:
+    """Whether a file is no part of a release, by its path alone."""
+    *folders, name = path.split("/")
+    return name in IGNORED_FILES or not IGNORED_FOLDERS.isdisjoint(folders)
+
+
 def _shown(path: str) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _allowed_roots(root: Path) -> tuple[Path, ...]:
@@ -73,15 +79,15 @@ def _allowed_roots(root: Path) -> tuple[Path, ...]:
     return (real, blobs.resolve()) if root.absolute().parent.name == "snapshots" and blobs.is_dir() else (real,)
 
 
-def _entry(path: Path, name: str, allowed: tuple[Path, ...]) -> Entry:
+def _entry(entry: "os.DirEntry[str]", name: str, allowed: tuple[Path, ...]) -> Entry:
     try:
-        if path.is_symlink():
-            target = path.resolve(strict=True)
+        if entry.is_symlink():
+            target = Path(entry.path).resolve(strict=True)
             if target.is_dir() or not any(target.is_relative_to(root) for root in allowed):
                 return Entry(name, 0, "escape")
-        status = path.stat()
+        status = entry.stat()
     except (OSError, RuntimeError):  # a broken link, or a loop of links
-        return Entry(name, 0, "escape" if path.is_symlink() and not path.exists() else "special")
+        return Entry(name, 0, "escape" if entry.is_symlink() and not os.path.exists(entry.path) else "special")
     if not stat.S_ISREG(status.st_mode):
         return Entry(name, 0, "special")
     return Entry(name, status.st_size, "file")

@@ -6,7 +6,7 @@ Each entry has `dtype`, `shape` and `data_offsets` [begin, end) relative to the 
 
 import json
 import math
-import struct
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,24 +76,39 @@ class Header:
     metadata: dict[str, str]
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: str | Path) -> Header:
     """Read and check the header of a safetensors file. Two reads, no more bytes than the header.
 
     Raises:
         WeightsError: saying what is wrong with the header.
         OSError: when the file cannot be read.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        if len(start) < 8:
-            raise WeightsError(path.name, f"{size} bytes are too few for a safetensors file")
-        length = struct.unpack("<Q", start)[0]
-        if length > MAX_HEADER or 8 + length > size:
-            problem = f"its header claims {length} bytes, but the file has {size}: truncated, or not safetensors"
-            raise WeightsError(path.name, problem)
+    name = os.path.basename(path)
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        length = header_length(file.read(8), size, name)
         text = file.read(length)
-    return parse_header(text, size, path.name)
+    return parse_header(text, size, name)
+
+
+def header_length(start: bytes, size: int, name: str) -> int:
+    """Return the bytes of JSON that follow the first eight bytes of a file.
+
+    Args:
+        start: those eight bytes, or more.
+        size: bytes of the whole file.
+        name: what to call the file.
+
+    Raises:
+        WeightsError: when the file is too short for what they say.
+    """
+    if len(start) < 8:
+        raise WeightsError(name, f"{size} bytes are too few for a safetensors file")
+    length = int.from_bytes(start[:8], "little")
+    if length > MAX_HEADER or 8 + length > size:
+        problem = f"its header claims {length} bytes, but the file has {size}: truncated, or not safetensors"
+        raise WeightsError(name, problem)
+    return length
 
 
 def parse_header(raw: bytes, file_size: int, name: str) -> Header:

@@ -1,0 +1,32 @@
+"""What the files of a release are for, by their names."""
+
+from pathlib import PurePosixPath
+
+from saereg.registry.files.names import (
+    CONFIG_FILE,
+    CONVERSION_FILE,
+    GOLDEN_FILE,
+    LOG_FILE,
+    SPARSITY_FILE,
+    WEIGHTS_FILES,
+)
+from saereg.schemas.index import Role
+
+_BY_NAME: dict[str, Role] = {
+    CONFIG_FILE: "config",
+    GOLDEN_FILE: "golden",
+    SPARSITY_FILE: "sparsity",
+    LOG_FILE: "log",
+    CONVERSION_FILE: "conversion",
+    **dict.fromkeys(WEIGHTS_FILES.values(), "weights"),
+}
+
+
+def role_of(path: str) -> Role:
+    """Return what a file is for, by its path in the release."""
+    name = PurePosixPath(path).name
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    if path.startswith("evaluation/"):
+        return "evaluation"
+    return "card" if name.endswith(".md") else "other"

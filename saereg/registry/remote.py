@@ -1,0 +1,342 @@
+"""A release on the Hub as a place of its own: the tree once, documents whole, of weight files the headers alone."""
+
+import errno
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from saereg import __version__
+from saereg.errors import NothingToValidateError, PublishError, UsageError, WeightsError
+from saereg.registry import hub
+from saereg.registry.files.folder import Entry, is_ignored
+from saereg.registry.files.header import Header, header_length, parse_header
+from saereg.registry.files.place import FolderPlace, Place
+from saereg.registry.refs import parse_reference
+from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
+from saereg.schemas.index import Index
+
+T = TypeVar("T")
+
+FIRST = 64 * 1024
+"""Bytes asked for at first of a weight file: most headers have less, and then one request is enough."""
+
+KEPT = 256 * 1024
+"""Other files up to this size are fetched whole and kept in memory, until together they have MOST_KEPT bytes."""
+
+MOST_KEPT = 64 * 1024 * 1024
+
+CONNECTIONS = 8
+"""Requests at a time, where many files are wanted."""
+
+RETRIES = 4
+"""Times that a request is made again which the Hub answered with an error of its own."""
+
+RETRIED = (408, 429, 500, 502, 503, 504)
+
+LEAST_RATE = 4096
+"""Bytes per second below which an answer counts as none."""
+
+WEIGHTS = ".safetensors"
+
+
+def open_place(target: str) -> Place:
+    """Open `hf://org/repo[@revision]`: resolve the revision once, and list its files once. No file is fetched yet.
+
+    With HF_HUB_OFFLINE set, the snapshot in the local cache is opened, where it is whole.
+
+    Raises:
+        UsageError: when the target names no release on the Hub.
+        PublishError: when the repository, revision or network is not there.
+        NothingToValidateError: when the repository has no commit.
+    """
+    from huggingface_hub import constants
+
+    reference = parse_reference(target)
+    if reference.repo is None:
+        raise UsageError(f"{target!r} is not on the Hub; write hf://org/repo[@revision]")
+    if reference.artifact is not None:
+        whole = hub.name_of(reference.repo, reference.revision)
+        raise UsageError(f"{target}: a release is validated as a whole; write {whole}")
+    opened = _cached if constants.HF_HUB_OFFLINE else _listed
+    return opened(reference.repo, reference.revision)
+
+
+def _cached(repo: str, revision: str | None) -> Place:
+    place = CachedPlace(hub.fetch_everything(repo, revision), repo)
+    there = {entry.path for entry in place.entries()}
+    index = Index.read(place.folder / INDEX_FILE) if INDEX_FILE in there else None
+    if MANIFEST_FILE not in there or (index and any(file.path not in there for file in index.all_files())):
+        raise PublishError(f"{hub.name_of(repo, revision)}: {hub.REASONS['OfflineModeIsEnabled']}")
+    return place
+
+
+def _listed(repo: str, revision: str | None) -> Place:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import EntryNotFoundError
+
+    name, api = hub.name_of(repo, revision), HfApi(library_name="saereg", library_version=__version__)
+    with hub.asking(name):
+        pinned = hub.is_commit(revision)
+        commit = (
+            revision if pinned else _again(lambda: api.repo_info(repo, revision=revision, timeout=hub.patience())).sha
+        )
+        try:
+            tree = list(api.list_repo_tree(repo, recursive=True, revision=commit)) if commit else []
+        except EntryNotFoundError:  # a commit without a single file
+            tree = []
+    if commit is None or not hub.is_commit(commit):
+        raise NothingToValidateError(f"{name} has no commit: nothing to validate")
+    return HubPlace(repo, commit, tree)
+
+
+def _again(call: Callable[[], T]) -> T:
+    """Make a request, again where the Hub is busy or breaks off; what it asks to wait is waited."""
+    silent = 0
+    for attempt in range(RETRIES):
+        try:
+            return call()
+        except hub.client_error() as error:
+            response = getattr(error, "response", None)
+            if response is None:
+                silent += 1
+                if silent == hub.ATTEMPTS:
+                    raise
+            elif response.status_code not in RETRIED:
+                raise
+            wait = hub.wait_asked(response) if response is not None else 0
+        time.sleep(wait or 2**attempt / 4)
+    return call()
+
+
+class CachedPlace(FolderPlace):
+    """A snapshot in the local cache of the Hub's client."""
+
+    def __init__(self, folder: Path, repo: str) -> None:
+        super().__init__(folder)
+        self._repo = repo
+
+    @property
+    def name(self) -> str:
+        """The repository."""
+        return self._repo
+
+    @property
+    def revision(self) -> str | None:  # type: ignore[override]
+        """The commit, after which the cache names its folders."""
+        return self._folder.name if hub.is_commit(self._folder.name) else None
+
+
+class UnreadableError(Exception):
+    """The Hub lists a file and sends another, or none."""
+
+
+class HubPlace:
+    """A commit on the Hub.
+
+    Small files are fetched whole; of a safetensors file at most two ranges are, and never its tensors. The first
+    of many files of one sort that is asked for has all of that sort fetched, over several connections.
+    """
+
+    def __init__(self, repo: str, revision: str, tree: Iterable[Any]) -> None:
+        """Take the tree as the client lists it: `RepoFile` and `RepoFolder`."""
+        self._repo, self._revision = repo, revision
+        self._files = {}
+        folders, parents = set(), set()
+        for item in tree:
+            parents |= {str(parent) for parent in PurePosixPath(item.path).parents}
+            if hasattr(item, "size"):
+                self._files[item.path] = item
+            else:
+                folders.add(item.path)
+        entries = [Entry(path, file.size, "file") for path, file in self._files.items()]
+        # git keeps no empty folders: what is listed as one is a repository inside this one
+        entries += [Entry(path, 0, "special") for path in folders - parents]
+        self._entries = tuple(sorted((e for e in entries if not is_ignored(e.path)), key=lambda entry: entry.path))
+        self._digests: dict[str, str] = {path: file.lfs.sha256 for path, file in self._files.items() if file.lfs}
+        self._kept: dict[str, bytes] = {}
+        self._held = 0
+        self._lost: dict[str, UnreadableError] = {}
+        self._headers: dict[str, bytes | WeightsError | UnreadableError] = {}
+        self._fetching = threading.Lock()
+        self._fetched: set[Callable[[str], None]] = set()
+
+    @property
+    def name(self) -> str:
+        """The repository."""
+        return self._repo
+
+    @property
+    def folder(self) -> None:
+        """None: it is not on this machine."""
+
+    @property
+    def revision(self) -> str:
+        """The commit."""
+        return self._revision
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Return every entry, sorted by path."""
+        return self._entries
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of a file.
+
+        Raises:
+            OSError: when the Hub does not have it.
+            PublishError: when the Hub cannot be asked.
+        """
+        if self._is_small(path) and path not in self._kept:
+            if "/" in path:  # as a cfg.json is: one of many
+                self._fetch_all(self._keep, self._is_small)
+            else:
+                with hub.asking(self._reference):
+                    self._keep(path)
+        if path in self._kept:
+            return self._kept[path]
+        if path in self._lost:
+            raise OSError(errno.EIO, str(self._lost[path]), path)
+        return self._fetch(path, 0, self._files[path].size)
+
+    def start(self, path: str, count: int) -> bytes:
+        """Return the first bytes of a file, at most `count`.
+
+        Raises:
+            OSError: when the Hub does not have it.
+            PublishError: when the Hub cannot be asked.
+        """
+        if self._is_small(path):
+            return self.read(path)[:count]
+        return self._fetch(path, 0, count)
+
+    def header(self, path: str) -> Header:
+        """Return the checked header of a safetensors file, of at most two requests.
+
+        Raises:
+            WeightsError: when the header is not sound.
+            OSError: when the Hub does not have the file.
+            PublishError: when the Hub cannot be asked.
+        """
+        self._fetch_all(self._keep_header, lambda other: other.endswith(WEIGHTS))
+        if path not in self._headers:
+            with hub.asking(self._reference):
+                self._keep_header(path)
+        raw = self._headers[path]
+        if isinstance(raw, WeightsError):
+            raise raw
+        if isinstance(raw, UnreadableError):
+            raise OSError(errno.EIO, str(raw), path)
+        return parse_header(raw, self._files[path].size, PurePosixPath(path).name)
+
+    def sha256(self, path: str) -> str:
+        """Return the digest of a file: the Hub's own of a large one, that of its bytes otherwise.
+
+        Raises:
+            OSError: when the Hub does not have it.
+            PublishError: when the Hub cannot be asked.
+        """
+        if path not in self._digests:
+            self._digests[path] = hashlib.sha256(self.read(path)).hexdigest()
+        return self._digests[path]
+
+    def _is_small(self, path: str) -> bool:
+        file = self._files[path]
+        return file.lfs is None and file.size <= KEPT and not path.endswith(WEIGHTS)
+
+    @property
+    def _reference(self) -> str:
+        return hub.name_of(self._repo, self._revision)
+
+    def _fetch(self, path: str, begin: int, count: int) -> bytes:
+        with hub.asking(self._reference):
+            try:
+                return self._bytes(path, begin, count)
+            except UnreadableError as error:
+                problem = error
+        raise OSError(errno.EIO, str(problem), path)
+
+    def _fetch_all(self, keep: Callable[[str], None], wanted: Callable[[str], bool]) -> None:
+        """Fetch all files of one sort, once."""
+        with self._fetching:  # other threads wait for what this one fetches
+            if keep not in self._fetched:
+                self._fetched.add(keep)
+                self._fetch_many(keep, [e.path for e in self._entries if e.kind == "file" and wanted(e.path)])
+
+    def _fetch_many(self, keep: Callable[[str], None], paths: list[str]) -> None:
+        with hub.asking(self._reference), ThreadPoolExecutor(CONNECTIONS) as pool:
+            tasks = [pool.submit(keep, path) for path in paths]
+            try:
+                for task in tasks:
+                    task.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _keep(self, path: str) -> None:
+        if path in self._kept or path in self._lost or self._held > MOST_KEPT:
+            return
+        try:
+            found = self._kept[path] = self._bytes(path, 0, self._files[path].size)
+            self._held += len(found)
+        except UnreadableError as error:
+            self._lost[path] = error  # told when it is asked for
+
+    def _keep_header(self, path: str) -> None:
+        size = self._files[path].size
+        try:
+            raw = self._bytes(path, 0, FIRST)
+            length = header_length(raw, size, PurePosixPath(path).name)
+            if len(raw) == size:
+                self._digests.setdefault(path, hashlib.sha256(raw).hexdigest())
+            elif 8 + length > len(raw):
+                raw += self._bytes(path, len(raw), 8 + length - len(raw))
+            self._headers[path] = raw[8 : 8 + length]
+        except (WeightsError, UnreadableError) as error:
+            self._headers[path] = error
+
+    def _bytes(self, path: str, begin: int, count: int) -> bytes:
+        """Ask for a range of a file, or the whole of it; never more is read than asked for, whatever is sent."""
+        from huggingface_hub.errors import EntryNotFoundError
+
+        wanted = min(count, self._files[path].size - begin)
+        if wanted <= 0:
+            return b""
+        try:
+            found = _again(lambda: self._request(path, begin, wanted))
+        except EntryNotFoundError:
+            raise UnreadableError("the Hub lists it, but does not have it") from None
+        if len(found) != wanted:
+            raise UnreadableError(f"the Hub sent {len(found)} of {wanted} bytes")
+        return found
+
+    def _request(self, path: str, begin: int, wanted: int) -> bytes:
+        from huggingface_hub import get_session, hf_hub_url
+        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+        headers = build_hf_headers(library_name="saereg", library_version=__version__)
+        headers["Accept-Encoding"] = "identity"
+        if wanted < self._files[path].size:
+            headers["Range"] = f"bytes={begin}-{begin + wanted - 1}"
+        url = hf_hub_url(self._repo, path, revision=self._revision)
+        with get_session().stream(
+            "GET", url, headers=headers, timeout=hub.patience(), follow_redirects=True
+        ) as response:
+            hf_raise_for_status(response)
+            # 200 is the whole file: this server knows no ranges
+            skipped = begin if response.status_code != 206 else 0
+            return _taken(response, skipped + wanted)[skipped:]
+
+
+def _taken(response: Any, count: int) -> bytes:  # noqa: ANN401 - httpx.Response, or httpx2.Response since version 2
+    """Return the first bytes of an answer, and leave the rest with the server."""
+    found, began = bytearray(), time.monotonic()
+    for block in response.iter_bytes():
+        found += block[: count - len(found)]
+        if len(found) == count:
+            break
+        if time.monotonic() - began > hub.patience() + len(found) / LEAST_RATE:
+            raise hub.SilentHubError
+    return bytes(found)
