@@ -7,6 +7,7 @@ from typing import cast
 
 from saereg import __version__
 from saereg.errors import UsageError
+from saereg.registry.cards.write import write_card
 from saereg.registry.files.atomic import write_text_atomically
 from saereg.registry.files.blocks import require_torch
 from saereg.registry.files.digest import sha256_of
@@ -15,18 +16,16 @@ from saereg.registry.files.folder import Entry, scan
 from saereg.registry.files.header import Header, read_header
 from saereg.registry.files.names import (
     CONFIG_FILE,
-    CONVERSION_FILE,
     GOLDEN_FILE,
-    LOG_FILE,
-    SPARSITY_FILE,
     WEIGHTS_FILES,
 )
+from saereg.registry.files.roles import role_of
 from saereg.registry.metrics.claims import judge
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE, checkpoints_beside
 from saereg.registry.semantics import semantics_of
-from saereg.registry.validators.layout import is_refused
+from saereg.registry.validators.checks.layout import is_refused
 from saereg.schemas.artifact_config import ArtifactConfig, assumptions, read_config
-from saereg.schemas.index import GoldenFacts, Index, IndexArtifact, IndexFile, Role, RoundTrip, TensorFacts
+from saereg.schemas.index import GoldenFacts, Index, IndexArtifact, IndexFile, RoundTrip, TensorFacts
 from saereg.schemas.manifest import Artifact, Evaluation, Manifest, TranscoderArtifact
 from saereg.schemas.metrics import DType, Measurement
 from saereg.schemas.names import path_problem
@@ -36,7 +35,9 @@ Progress = Callable[[str, int, int], None]
 
 
 def build(root: Path, *, checkpoints: Path | None = None, progress: Progress | None = None) -> Index:
-    """Build the index of a release and write it; the manifest and all other files are only read.
+    """Build the index of a release and write it; all other files but the card are only read.
+
+    A release without README.md gets a first one; of one that is there, the generated parts are brought up to date.
 
     Args:
         root: release folder with a manifest.json.
@@ -51,7 +52,7 @@ def build(root: Path, *, checkpoints: Path | None = None, progress: Progress | N
             checkpoint is another than the manifest says.
         DocumentError: when the manifest or a configuration does not fit.
         WeightsError: when weights, golden vectors or evaluations are not what their documents say.
-        OSError: when a file cannot be read, or the index not be written.
+        OSError: when a file cannot be read, or the index or the card not be written.
         MissingExtraError: without the `torch` extra.
     """
     require_torch("building an index")
@@ -75,8 +76,17 @@ def build(root: Path, *, checkpoints: Path | None = None, progress: Progress | N
         files=shared,
         artifacts=tuple(entries),
     )
+    written = write_card(root, manifest, index)
+    index = index.model_copy(update={"files": _with_written(root, shared, written)})
     write_text_atomically(root / INDEX_FILE, index.text())
     return index
+
+
+def _with_written(root: Path, files: tuple[IndexFile, ...], written: tuple[str, ...]) -> tuple[IndexFile, ...]:
+    """Return the files of the release together with those that were written after it was listed."""
+    fresh = {path: _index_file(root, Entry(path, (root / path).stat().st_size, "file"), None) for path in written}
+    known = {file.path: file for file in files} | fresh
+    return tuple(known[path] for path in sorted(known))
 
 
 @dataclass(frozen=True)
@@ -207,20 +217,4 @@ def _index_file(root: Path, entry: Entry, digest: str | None) -> IndexFile:
     path = entry.path
     if problem := path_problem(path):
         raise UsageError(f"{root}: {path}: {problem}")
-    return IndexFile(path=path, size=entry.size, sha256=digest or sha256_of(root / path), role=_role(path))
-
-
-def _role(path: str) -> Role:
-    name = PurePosixPath(path).name
-    roles: dict[str, Role] = {
-        CONFIG_FILE: "config",
-        GOLDEN_FILE: "golden",
-        SPARSITY_FILE: "sparsity",
-        LOG_FILE: "log",
-        CONVERSION_FILE: "conversion",
-    }
-    if name in roles or name in WEIGHTS_FILES.values():
-        return roles.get(name, "weights")
-    if path.startswith("evaluation/"):
-        return "evaluation"
-    return "card" if name.endswith(".md") else "other"
+    return IndexFile(path=path, size=entry.size, sha256=digest or sha256_of(root / path), role=role_of(path))

@@ -16,7 +16,7 @@ from saereg.registry.files.folder import scan
 from saereg.registry.metrics import engine
 from saereg.registry.validators.runner import validate
 from saereg.schemas.index import Index
-from tests.cases.plant import artifact_of, edit
+from tests.cases.tools import artifact_of, edit
 from tests.releases import tiny_release
 
 TOPK, JUMP, CROSS = "layer_1/topk", "layer_1/jumprelu", "W_U/cross-snapshot-2"
@@ -52,7 +52,7 @@ def test_the_index_names_every_file_once_with_its_digest(release):
     assert [file.path for file in files] == sorted(found - {"manifest.json", "index.json"})
     for file in files:
         assert (file.size, file.sha256) == ((release / file.path).stat().st_size, sha256_of(release / file.path))
-    assert {file.role for file in files} == {"weights", "config", "golden", "evaluation", "card"}
+    assert {file.role for file in files} == {"weights", "config", "golden", "evaluation", "card", "other"}
 
 
 def test_the_evidence_is_what_was_found(release):
