@@ -1,12 +1,18 @@
 """Write the generated parts of the documentation: `python docs/generate.py [--check]`."""
 
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from saereg.cli.render.rule import markdown
+from saereg.cli.render.rule import overview as table_of_rules
 from saereg.registry.formats import FORMATS
 from saereg.registry.readings.format import Format
+from saereg.registry.validators.profiles import POLICIES, PROFILES, Profile
+from saereg.registry.validators.rules import RULES
+from saereg.registry.validators.rules.text import Rule, read_rule
 
-FORMATS_PAGE = Path(__file__).parent / "formats.md"
+DOCS = Path(__file__).parent
 
 
 def overview() -> str:
@@ -48,25 +54,103 @@ def _capital(text: str) -> str:
     return (text if text[:1] in "`<" else text[:1].upper() + text[1:]).rstrip(".") + "."
 
 
-def page(text: str) -> str:
-    """Return the page with its generated parts as they must be."""
-    for name, make in (("overview", overview), ("layouts", layouts)):
+def profiles() -> str:
+    """Return the table of all profiles and policies."""
+    lines = ["| kind | name | for | adds to | asks for | grades |", "|---|---|---|---|---|---|"]
+    for kind, table in (("profile", PROFILES), ("policy", POLICIES)):
+        for entry in table.values():
+            extends = f"`{entry.extends}`" if entry.extends else ""
+            lines.append(f"| {kind} | `{entry.name}` | {entry.about} | {extends} | {_asks(entry)} | {_grades(entry)} |")
+    return "\n".join(lines)
+
+
+def _asks(entry: Profile) -> str:
+    words = [f"layout `{entry.layout}`"] if entry.layout else []
+    words += [f"level `{entry.level}`"] if entry.level else []
+    words += [f"a report of level `{entry.at_least}`"] if entry.at_least else []
+    return ", ".join(words)
+
+
+def _grades(entry: Profile) -> str:
+    by_severity: dict[str, list[str]] = {}
+    for code, severity in entry.severity.items():
+        by_severity.setdefault(severity, []).append(_linked(code))
+    words = [f"{severity}: {', '.join(codes)}" for severity, codes in by_severity.items()]
+    off = ", ".join(f"{_linked(code)} ({reason})" for code, reason in entry.off.items())
+    return "; ".join(words + ([f"off: {off}"] if off else []))
+
+
+def _linked(code: str) -> str:
+    return f"[{code}](rules/{code}.md)" if code in RULES else f"`{code}`"
+
+
+def unsilenced() -> str:
+    """Return the list of rules whose errors may not be silenced."""
+    rules = (read_rule(rule) for rule in RULES.values())
+    lines = (f"- {_linked(rule.code)}: {rule.title}{_lighter(rule)}" for rule in rules if not rule.silenceable)
+    return "\n".join(lines)
+
+
+def _lighter(rule: Rule) -> str:
+    return f" (its {' and '.join(f'{severity}s' for severity in rule.also)} may be)" if rule.also else ""
+
+
+PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "formats.md": {"overview": overview, "layouts": layouts},
+    "validate.md": {"profiles": profiles, "unsilenced": unsilenced},
+}
+"""Page → name of a generated part → what writes it."""
+
+INTRODUCTION = """# Rules
+
+Every finding of `saereg validate` has the code of a rule, and every rule a page: what is looked at, why it matters,
+how to fix it, how to silence it. `saereg rule CODE` prints the same page. A code never changes its meaning. Levels,
+severities and configuration: [validate.md](../validate.md).
+"""
+
+
+def page(text: str, parts: Mapping[str, Callable[[], str]] = PARTS["formats.md"]) -> str:
+    """Return a page with its generated parts as they must be."""
+    for name, make in parts.items():
         start, end = f"<!-- generated: {name} -->", "<!-- end -->"
-        head, _, rest = text.partition(start)
+        head, mark, rest = text.partition(start)
         _, _, tail = rest.partition(end)
+        if not mark:
+            raise ValueError(f"there is no line {start}")
         text = f"{head}{start}\n{make()}\n{end}{tail}"
     return text
 
 
+def pages(docs: Path = DOCS) -> dict[Path, str]:
+    """Return every page that is generated, or has generated parts, as it must be."""
+    found = {docs / name: page((docs / name).read_text(encoding="utf-8"), parts) for name, parts in PARTS.items()}
+    rules = [read_rule(rule) for rule in RULES.values()]
+    found[docs / "rules/README.md"] = f"{INTRODUCTION}\n{table_of_rules(rules)}\n"
+    foot = "\n[All rules](README.md) · [levels, profiles and configuration](../validate.md)\n"
+    return found | {docs / f"rules/{rule.code}.md": markdown(rule) + foot for rule in rules}
+
+
+def out_of_date(docs: Path = DOCS) -> list[Path]:
+    """Return the pages that are not as they must be; those that no rule has any more are among them."""
+    wanted = pages(docs)
+    present = set((docs / "rules").glob("*.md")) | {path for path in wanted if path.is_file()}
+    texts = {path: path.read_text(encoding="utf-8") for path in present}
+    return sorted(path for path in present | set(wanted) if texts.get(path) != wanted.get(path))
+
+
 def main() -> int:
-    """Write the page, or say that it is out of date."""
-    found = FORMATS_PAGE.read_text(encoding="utf-8")
-    wanted = page(found)
+    """Write the pages, or say which are out of date."""
+    old, wanted = out_of_date(), pages()
     if "--check" in sys.argv[1:]:
-        if found != wanted:
-            sys.stderr.write("docs/formats.md is out of date; run `make docs`\n")
-        return int(found != wanted)
-    FORMATS_PAGE.write_text(wanted, encoding="utf-8")
+        for path in old:
+            sys.stderr.write(f"docs/{path.relative_to(DOCS).as_posix()} is out of date; run `make docs`\n")
+        return int(bool(old))
+    (DOCS / "rules").mkdir(exist_ok=True)
+    for path in old:
+        if path in wanted:
+            path.write_text(wanted[path], encoding="utf-8")
+        else:
+            path.unlink()
     return 0
 
 

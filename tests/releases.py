@@ -13,7 +13,7 @@ from saereg.registry.evidence.golden_file import GoldenVectors, sparse_golden, w
 from saereg.registry.files.digest import sha256_of
 from saereg.schemas.artifact_config import parse_config
 from saereg.schemas.document import canonical
-from saereg.schemas.manifest import Manifest
+from saereg.schemas.manifest import SCHEMA_URL, Manifest
 
 D_IN, D_OUT, D_SAE, K_SOURCES, ROWS = 4, 3, 10, 2, 12
 
@@ -54,6 +54,41 @@ CROSSCODER = {
     "code_norm": "per_source_norm",
     "statistics": {"preprocess": "center_scale", "inverted_on_output": True},
 }
+
+CARD = """---
+library_name: saereg
+license: mit
+base_model: tiny/model
+base_model_relation: adapter
+datasets:
+- tiny/text
+tags:
+- sparse-autoencoder
+- transcoder
+- crosscoder
+- mechanistic-interpretability
+- saereg
+---
+
+# Tiny dictionaries
+
+Two sparse autoencoders, a transcoder and a crosscoder of `tiny/model`, made from random weights. What the author
+claims of them is in [manifest.json](manifest.json).
+
+## Use
+
+```python
+import saereg
+
+release = saereg.open(".")  # this folder, or hf://organization/repository
+names = [artifact.id for artifact in release]
+```
+
+MIT.
+"""
+
+MARKER = '{"library_name": "saereg", "manifest": "manifest.json"}\n'
+"""config.json at the root: the file by whose downloads the Hub counts."""
 
 
 def config_text(identifier: str) -> str:
@@ -101,7 +136,8 @@ def tiny_release(root: Path, *, checkpoints: bool = True, built: bool = True) ->
         source = _source(root, identifier, checkpoint) if checkpoints and identifier == "layer_1/topk" else None
         artifacts.append(_artifact(identifier, source))
     (release / "manifest.json").write_text(Manifest.from_text(canonical(_manifest(artifacts))).text())
-    (release / "README.md").write_text("# tiny\n")
+    (release / "README.md").write_text(CARD)
+    (release / "config.json").write_text(MARKER)
     if built:
         build(release)
     return release
@@ -125,6 +161,7 @@ def _source(root: Path, identifier: str, checkpoint: Checkpoint) -> dict:
 
 def _artifact(identifier: str, source: dict | None) -> dict:
     common = {"id": identifier, "path": identifier, "d_in": D_IN, "d_sae": D_SAE, "seed": 0}
+    common |= {"expected_failure": "its weights are random"}
     common |= {"source_checkpoint": source} if source else {}
     if identifier.startswith("W_U"):
         return common | {
@@ -147,6 +184,7 @@ def _artifact(identifier: str, source: dict | None) -> dict:
 def _manifest(artifacts: list[dict]) -> dict:
     site = {"model": "tiny", "layer": 1, "module": "model.layers.1", "io": "output"}
     return {
+        "$schema": SCHEMA_URL,
         "schema_version": "1.0",
         "release": {"name": "tiny-saes", "version": "1.0.0", "title": "Tiny dictionaries", "license": "mit"},
         "base_models": {

@@ -9,7 +9,7 @@ from saereg.errors import UsageError
 from saereg.registry.files.atomic import exclusive, write_text_atomically
 from saereg.registry.release import MANIFEST_FILE
 from saereg.schemas.document import Record
-from saereg.schemas.manifest import Artifact, Evaluation, Manifest, ReleaseInfo
+from saereg.schemas.manifest import SCHEMA_URL, Artifact, Evaluation, Manifest, ReleaseInfo
 from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy
 
 R = TypeVar("R", bound=Record)
@@ -93,7 +93,7 @@ def read_or_new(release: Path, info: ReleaseInfo | None) -> Manifest:
         return Manifest.read(path)
     if info is None:
         raise UsageError(f"{path} does not exist; to make one, say the release's name, title and license")
-    return Manifest(release=info, base_models={}, sites={}, artifacts=())
+    return Manifest(schema_url=SCHEMA_URL, release=info, base_models={}, sites={}, artifacts=())
 
 
 def _joined(old: Mapping[str, R], new: Mapping[str, R], kind: str, path: Path) -> dict[str, R]:

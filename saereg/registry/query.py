@@ -19,7 +19,7 @@ class HasFields(Protocol):
 
 A = TypeVar("A", bound=HasFields)
 
-ALIASES = {"ev": "explained_variance", "step": "model_step"}
+ALIASES = {"ev": "explained_variance", "step": "model_step", "width": "d_sae"}
 """Short names of fields."""
 
 SMALLER_IS_BETTER = frozenset(

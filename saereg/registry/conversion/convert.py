@@ -14,7 +14,7 @@ from saereg import __version__
 from saereg.errors import FormatError, UnknownNameError, UsageError, WeightsError
 from saereg.registry.conversion.proof import compare_bytes, golden_proof, read_back
 from saereg.registry.conversion.write import Written, write_layout
-from saereg.registry.files.atomic import write_text_atomically
+from saereg.registry.files.atomic import is_running, write_text_atomically
 from saereg.registry.files.blocks import require_torch
 from saereg.registry.files.digest import sha256_of
 from saereg.registry.files.names import CONVERSION_FILE
@@ -26,7 +26,7 @@ from saereg.registry.readings.given import Given, Value
 from saereg.registry.readings.reading import Reading
 from saereg.registry.readings.source import Source, open_source
 from saereg.registry.semantics import semantics_of
-from saereg.schemas.artifact_config import assumptions
+from saereg.schemas.artifact_config import ArtifactConfig, assumptions
 from saereg.schemas.conversion import Conversion, ConvertedFile
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def convert(order: Order) -> Conversion:
     values.check_used()
     if reading.unsettled is not None:
         raise FormatError(order.source, reading.unsettled)
-    wanted = layout_for(order.to, reading)
+    wanted = layout_for(order.to, reading.cfg)
     with _appearing(order.target) as temporary:
         written = write_layout(reading, wanted, temporary)
         _require_finite(written, reading)
@@ -83,8 +83,8 @@ def convert(order: Order) -> Conversion:
     return record
 
 
-def layout_for(name: str, reading: Reading) -> Layout:
-    """Return what a layout writes for a reading.
+def layout_for(name: str, cfg: ArtifactConfig) -> Layout:
+    """Return what a layout writes for a configuration. No weights are looked at.
 
     Raises:
         UnknownNameError: when there is no such layout.
@@ -96,7 +96,7 @@ def layout_for(name: str, reading: Reading) -> Layout:
     if writer is None:
         writable = [known.name for known in FORMATS.values() if known.layout is not None]
         raise FormatError(name, "this layout is read and never written; choose another", writable)
-    return writer(reading.cfg if name == "saelens" else to_native(reading.cfg))
+    return writer(cfg if name == "saelens" else to_native(cfg))
 
 
 @dataclass(frozen=True)
@@ -187,19 +187,8 @@ def _remove_stale(place: Path) -> None:
     """Remove what a run for the same target left that was killed and could not do so itself."""
     for stale in place.parent.glob(f".{glob.escape(place.name)}.*-*.tmp"):
         process = stale.name.removeprefix(f".{place.name}.").partition("-")[0]
-        if process.isdigit() and not _is_running(int(process)):
+        if process.isdigit() and not is_running(int(process)):
             shutil.rmtree(stale, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    """Whether there is such a process on this machine; also when it cannot be told."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _require_finite(written: Mapping[str, Written], reading: Reading) -> None:

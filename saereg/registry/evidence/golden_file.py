@@ -19,6 +19,15 @@ VERSION = "1"
 TENSORS = ("x", "active", "activations", "x_hat")
 TYPES = {"x": "float32", "active": "int64", "activations": "float32", "x_hat": "float32"}
 
+MAX_REL_ERROR = {"float64": 1e-5, "float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-3}
+"""Type of the weights → largest relative reconstruction error of a faithful replay.
+
+The source ran in that type and on any machine, the replay sums in float64, so the bound is for the source's rounding:
+about a hundred times that of float32, a few times that of the half types. Active sets have no tolerance: a wrong
+threshold or k shows there first. So the source must leave out rows in which a latent is within rounding of its cut, or
+in which TopK has to choose between equal values.
+"""
+
 
 @dataclass(frozen=True)
 class GoldenVectors:

@@ -17,6 +17,9 @@ from saereg.schemas.recipe import SourceTensor
 
 MAX_FLOAT = float(torch.finfo(torch.float64).max)
 
+PART_NUMBERS = 128 * 1024
+"""Numbers of blocks that are subtracted at once."""
+
 FOLD_TOLERANCE = 1e-6
 """Largest difference of a redone fold, relative to the largest magnitude of the tensor: float32 rounding."""
 
@@ -82,8 +85,8 @@ def _compare(name: str, exported: TensorFile, recipes: Recipes) -> RoundTripTens
     for first, expected in recipes.blocks(name):
         rows = ((first, first + len(expected)),) if expected.ndim else ()
         block = exported.box(name, (*rows, *((0, size) for size in entry.shape[1:])))
-        if not _same_bytes(expected, block):
-            bitwise, largest = False, max(largest, _max_abs_diff(expected, block))
+        if not same_bytes(expected, block):
+            bitwise, largest = False, max(largest, max_abs_diff(expected, block))
         del expected, block  # before the next pair is made
     return RoundTripTensor(
         key=recipe.key or "",
@@ -109,17 +112,25 @@ def _check_recipe(name: str, recipe: SourceTensor, entry: Entry, recipes: Recipe
         )
 
 
-def _max_abs_diff(expected: Tensor, block: Tensor) -> float:
+def max_abs_diff(expected: Tensor, block: Tensor) -> float:
+    """Return the largest absolute difference of two blocks, in float64; a part at a time, as that is wide."""
     if expected.shape != block.shape:
         return MAX_FLOAT
+    left, right = expected.reshape(-1), block.reshape(-1)
+    parts = (slice(first, first + PART_NUMBERS) for first in range(0, left.numel(), PART_NUMBERS))
+    return max((_largest(left[part], right[part]) for part in parts), default=0.0)
+
+
+def _largest(expected: Tensor, block: Tensor) -> float:
     expected, block = expected.double(), block.double()
     difference = (expected - block).abs()
     # Equal infinities and equal NaNs differ by nothing; whether their bytes agree is the business of `bitwise`.
     difference[(expected == block) | (expected.isnan() & block.isnan())] = 0.0
-    return float(difference.nan_to_num(nan=MAX_FLOAT).max()) if difference.numel() else 0.0
+    return float(difference.nan_to_num(nan=MAX_FLOAT).max())
 
 
-def _same_bytes(a: Tensor, b: Tensor) -> bool:
+def same_bytes(a: Tensor, b: Tensor) -> bool:
+    """Whether two blocks have one type, one shape and the same bytes."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     left, right = (t.contiguous().reshape(-1).view(torch.uint8) for t in (a, b))

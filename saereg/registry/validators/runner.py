@@ -1,55 +1,104 @@
 """Run the checks over a release and collect what they find."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from saereg.errors import NothingToValidateError
+from saereg.errors import NothingToValidateError, SaeregError, UsageError
 from saereg.registry.files.blocks import require_torch
+from saereg.registry.files.place import FolderPlace, Place
 from saereg.registry.refs import require_folder
 from saereg.registry.release import MANIFEST_FILE, checkpoints_beside
 from saereg.registry.validators import CHECKS
 from saereg.registry.validators.check import ArtifactCheck, Check, ReleaseCheck
-from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject, finding
-from saereg.schemas.report import LEVELS, Finding, Level, Report, Skipped, Summary
+from saereg.registry.validators.findings import finding
+from saereg.registry.validators.grading import Grading, grading_of
+from saereg.registry.validators.options import Options
+from saereg.registry.validators.plugins import book_of
+from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject
+from saereg.schemas.garbage import collected_later
+from saereg.schemas.report import CUT_SHORT, LEVELS, Finding, Level, Report, Skipped, Summary
+from saereg.schemas.settings import Settings
 
 DEAR: tuple[Level, ...] = ("weights", "data")
 """Levels that read weights."""
+
+MISFITS = frozenset({"SR200", "SR201", "SR202", "SR203", "SR211", "SR212"})
+"""Rules of weights that fit no equation: to accept such a finding does not make them ones that can be computed with."""
 
 Progress = Callable[[str, int, int], None]
 """(what, done, total) → None."""
 
 
 def validate(
-    root: Path, level: Level = "header", *, checkpoints: Path | None = None, progress: Progress | None = None
+    target: Path | Place,
+    level: Level | None = None,
+    *,
+    options: Options | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
 ) -> Report:
-    """Validate a release folder at a level; each level includes those before it.
+    """Validate a release at a level; each level includes those before it.
 
-    Nothing is changed, in the folder or outside, and no pickle is loaded.
+    Nothing is changed, in the release or outside, and no pickle is loaded.
 
     Args:
-        root: release folder.
+        target: release folder, or where else it stands.
         level: `layout` (names and documents), `header` (configurations and safetensors headers), `weights` (values,
-            golden vectors, round trip) or `data` (metrics recomputed).
-        checkpoints: folder of source checkpoints for the round trip; default: `checkpoints` beside the release.
+            golden vectors, round trip) or `data` (metrics recomputed). Default: that of the policy, or `header`.
+        options: what else is wanted. Default: source checkpoints from the folder `checkpoints` beside the release.
+        settings: profile, policy, ignores and so on. Default: every rule with its own severity.
         progress: called after each check.
 
     Raises:
         NothingToValidateError: when there is no folder, or no manifest in it.
+        UsageError: when the settings name what does not exist, or the level needs files that are not at hand.
         MissingExtraError: for level weights or data without the `torch` extra.
     """
-    require_folder(root)
-    if not (root / MANIFEST_FILE).is_file():
-        raise NothingToValidateError(f"{root} holds no {MANIFEST_FILE}: nothing to validate")
+    settings = settings or Settings()
+    book = book_of(settings.plugins)
+    grading = grading_of(settings, book.rules)
+    level = level or grading.level or "header"
+    if isinstance(target, Path):
+        require_folder(target)
+    place = FolderPlace(target) if isinstance(target, Path) else target
+    subject = ReleaseSubject(place, _completed(options, place, grading))
+    if not (place.folder / MANIFEST_FILE).is_file() if place.folder else MANIFEST_FILE not in subject.files:
+        raise NothingToValidateError(f"{place.folder or place.name} holds no {MANIFEST_FILE}: nothing to validate")
     if level in DEAR:
         require_torch(f"validating at level {level}")
-    return _Run(ReleaseSubject(root, checkpoints or checkpoints_beside(root)), level, progress).report()
+        _ = subject.root
+    return _Run(subject, level, grading, book.checks, progress).report()
+
+
+def _completed(options: Options | None, place: Place, grading: Grading) -> Options:
+    """Return the options together with what the settings and the place of the release say."""
+    options = options or Options()
+    beside = checkpoints_beside(place.folder) if place.folder else None
+    return replace(
+        options,
+        checkpoints=options.checkpoints or beside,
+        tolerances={str(metric): value for metric, value in grading.settings.tolerances.items()},
+        layouts=grading.layouts,
+    )
 
 
 class _Run:
     """One validation: the state is the list of findings and which artifacts already failed."""
 
-    def __init__(self, subject: ReleaseSubject, level: Level, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        subject: ReleaseSubject,
+        level: Level,
+        grading: Grading,
+        checks: tuple[Check, ...],
+        progress: Progress | None,
+    ) -> None:
         self.subject, self.level, self.progress = subject, level, progress
+        self.grading, self.checks = grading, checks
         self.findings: list[Finding] = []
         self.skipped: list[Skipped] = []
         self.failed: set[str] = set()
@@ -59,11 +108,13 @@ class _Run:
     def report(self) -> Report:
         """Run every check up to the level and return what was found."""
         for wave in self.waves:
-            for check in CHECKS:
-                if check.level == wave:
-                    self._run(check)
+            with nullcontext() if wave in DEAR else collected_later():
+                for check in self.checks:
+                    if check.level == wave:
+                        self._run(check)
             self._update_failed()
         self._note_missing_sources()
+        self._note_snippets()
         return self._summarize()
 
     def _run(self, check: Check) -> None:
@@ -72,7 +123,7 @@ class _Run:
             if check.blocking:
                 self._update_failed()
         else:
-            self._collect(check.run(self.subject), None)
+            self._collect(check, self.subject, None)
             self.ran += 1
             self._advance(check)
 
@@ -81,57 +132,90 @@ class _Run:
         self.steps += 1
         if self.progress:
             weigh = {ArtifactCheck: len(self.subject.artifacts), ReleaseCheck: 1}
-            total = sum(weigh[type(c)] if c.level in DEAR else 1 for c in CHECKS if c.level in self.waves)
+            total = sum(weigh[type(c)] if c.level in DEAR else 1 for c in self.checks if c.level in self.waves)
             self.progress(f"{check.level}: {check.name}", self.steps, total)
 
     def _update_failed(self) -> None:
-        self.failed |= {f.artifact for f in self.findings if f.artifact and f.severity == "error"}
+        errors = [found for found in self.findings if found.artifact and found.severity == "error"]
+        wrong = [found for found in errors if found.code in MISFITS or not self.grading.accepts(found)]
+        self.failed |= {found.artifact for found in wrong if found.artifact}
 
     def _each_artifact(self, check: ArtifactCheck) -> None:
         for artifact in self.subject.artifacts:
             if check.level in DEAR and artifact.claim.id in self.failed:
-                reason = "cheaper checks found errors in this artifact"
-                self.skipped.append(Skipped(check=check.name, artifact=artifact.claim.id, reason=reason))
+                self.skipped.append(Skipped(check=check.name, artifact=artifact.claim.id, reason=CUT_SHORT))
             else:
-                self._collect(check.run(artifact), artifact)
+                self._collect(check, artifact, artifact)
                 self.ran += 1
             if check.level in DEAR:
                 self._advance(check)
         if check.level not in DEAR:
             self._advance(check)
 
-    def _collect(self, found: Iterator[Finding], artifact: ArtifactSubject | None) -> None:
+    def _collect(self, check: Check, subject: Any, artifact: ArtifactSubject | None) -> None:  # noqa: ANN401
         try:
-            self.findings.extend(found)
+            for found in check.run(subject):
+                if not isinstance(found, Finding):
+                    raise TypeError(f"it yielded {found!r}, which is no finding")
+                self.findings.append(found)
         except OSError as error:
             # A file that vanished or cannot be read between two checks is a finding, not a crash.
             name = str(error.filename or (artifact.claim.path if artifact else self.subject.name))
             where = Path(name).name
             message = f"{where} cannot be read: {error.strerror or error}"
-            self.findings.append(finding("SR002", message, artifact=artifact.claim.id if artifact else None))
+            owner, path = artifact.claim.id if artifact else None, self._path_of(error)
+            hint = "Make it readable." if isinstance(error, PermissionError) else None
+            self.findings.append(finding("SR002", message, artifact=owner, path=path, hint=hint))
+        except SaeregError:
+            raise
+        except Exception as error:
+            if check in CHECKS:
+                raise
+            raise UsageError(f"the third-party check {check.name!r} failed: {type(error).__name__}: {error}") from error
+
+    def _path_of(self, error: OSError) -> str | None:
+        """Return the path in the release of the file that an error is about."""
+        folder = self.subject.place.folder
+        if folder is None or not isinstance(error.filename, str | Path):
+            return None
+        path = Path(error.filename)
+        return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else None
+
+    def _note_snippets(self) -> None:
+        """Whoever asks for the card's blocks to be run must not take silence for success."""
+        if self.subject.options.run_snippets and self.level not in DEAR:
+            reason = "the Python blocks of the card run at level weights; add --level weights"
+            self.skipped.append(Skipped(check="snippets_run", reason=reason))
 
     def _note_missing_sources(self) -> None:
         if self.level not in DEAR:
             return
-        folder = self.subject.checkpoints
+        folder = self.subject.options.checkpoints
         for artifact in self.subject.artifacts:
             source = artifact.claim.source_checkpoint
             if source is None:
                 continue
             if folder is None or not (folder / source.path).is_file():
-                reason = f"the source checkpoint {source.path} is not at hand; name its folder with --checkpoints"
+                # Without a folder one sentence for all: a grid has hundreds of them.
+                what = "its source checkpoint is not at hand" if folder is None else f"there is no {source.path}"
+                reason = f"{what}; name {'the' if folder is None else 'its'} folder with --checkpoints"
                 self.skipped.append(Skipped(check="source_agrees", artifact=artifact.claim.id, reason=reason))
             elif untraced := sorted(set(artifact.header.tensors if artifact.header else ()) - set(source.tensors)):
                 reason = f"source_checkpoint.tensors does not say where {', '.join(untraced)} comes from; add it"
                 self.skipped.append(Skipped(check="source_agrees", artifact=artifact.claim.id, reason=reason))
 
     def _summarize(self) -> Report:
-        unique = {f.model_dump_json(): f for f in self.findings}.values()
+        unique = {f.model_dump_json(): f for f in self.grading.grade(self.findings)}.values()
         ordered = sorted(unique, key=lambda f: (f.path or "", f.line or 0, f.code, f.artifact or "", f.message))
-        counts = {severity: sum(f.severity == severity for f in ordered) for severity in ("error", "warning", "note")}
+        counts = Counter(f.severity for f in ordered if not f.ignored)
+        settings = self.grading.settings
         return Report(
             release=self.subject.name,
             level=self.level,
+            revision=self.subject.place.revision,
+            profile=settings.profile,
+            policy=settings.policy,
+            selected=settings.select,
             release_digest=self.subject.release_digest,
             findings=tuple(ordered),
             summary=Summary(
@@ -139,7 +223,9 @@ class _Run:
                 errors=counts["error"],
                 warnings=counts["warning"],
                 notes=counts["note"],
+                ignored=sum(f.ignored is not None for f in ordered),
+                unused_ignores=self.grading.unused(ordered, self.level),
                 checks=self.ran,
-                skipped=tuple(self.skipped),
+                skipped=(*self.skipped, *self.subject.skipped),
             ),
         )

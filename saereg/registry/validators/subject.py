@@ -1,25 +1,30 @@
 """What is validated: a release folder and its artifacts, read once, tolerant of everything that can be wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saereg import __version__
-from saereg.errors import WeightsError
+from saereg.errors import UsageError, WeightsError
+from saereg.registry.cards.card import CARD_FILE, MAX_CARD_BYTES, Card
 from saereg.registry.files.digest import release_digest, sha256_of
-from saereg.registry.files.folder import Entry, scan
-from saereg.registry.files.header import Header, TensorEntry, read_header
+from saereg.registry.files.folder import Entry
+from saereg.registry.files.header import Header, TensorEntry
 from saereg.registry.files.names import CONFIG_FILE, GOLDEN_FILE, WEIGHTS_FILES
+from saereg.registry.files.place import Place
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
-from saereg.registry.validators.rules import RULES
+from saereg.registry.semantics import semantics_of
+from saereg.registry.validators.findings import Code, finding, placed
+from saereg.registry.validators.options import Options
 from saereg.schemas import jsontext
 from saereg.schemas.artifact_config import ArtifactConfig, check_config
-from saereg.schemas.document import SCHEMA_VERSION, Problem, check_text
+from saereg.schemas.document import Problem, check_text
 from saereg.schemas.index import Index, IndexArtifact
 from saereg.schemas.manifest import CrosscoderArtifact, Manifest, SaeArtifact, TranscoderArtifact
-from saereg.schemas.report import Finding
+from saereg.schemas.report import Finding, Skipped
+from saereg.schemas.semantics import Semantics
 
 if TYPE_CHECKING:
     from saereg.registry.evidence.inspection import Inspection
@@ -27,81 +32,83 @@ if TYPE_CHECKING:
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 """Largest cfg.json that is parsed; a real one has a few kilobytes."""
 
-ORIGIN = {"tool": "saereg", "version": __version__, "schema": SCHEMA_VERSION}
-
-CODES = {
-    "syntax": "SR100",
-    "missing": "SR101",
-    "value": "SR102",
-    "unknown_key": "SR103",
-    "unsafe_path": "SR004",
-}
-"""Kind of document problem → rule."""
-
-
-def finding(code: str, message: str, **where: object) -> Finding:
-    """Return a finding of a rule, with the rule's severity, and its fix as the hint unless one is given."""
-    rule = RULES[code]
-    values = {"hint": rule.fix, **{name: value for name, value in where.items() if value is not None}}
-    raw = Finding.model_validate(
-        {"code": code, "severity": rule.severity, "message": message, "origin": ORIGIN, **values}
-    )
-    return raw.with_fingerprint()
-
-
-def document_findings(path: str, problems: list[Problem], artifact: str | None = None) -> Iterator[Finding]:
-    """Yield one finding per problem of a document."""
-    for problem in problems:
-        version = problem.pointer == "/schema_version" and problem.kind == "value"
-        sentence = (
-            f"schema version {problem.found} is not one that this saereg reads (1.x)" if version else problem.sentence
-        )
-        yield finding(
-            "SR104" if version else CODES[problem.kind],
-            sentence,
-            path=path,
-            artifact=artifact,
-            line=problem.line,
-            pointer=problem.pointer or None,
-            expected=problem.expected,
-            found=problem.found,
-            hint=problem.hint,
-        )
-
 
 @dataclass(eq=False)
 class ReleaseSubject:
     """A release under validation.
 
     Attributes:
-        root: its folder.
-        checkpoints: folder of source checkpoints, or None when they are not at hand.
+        place: where it stands.
+        options: what a run was asked for, beyond its level.
+        skipped: what a check could not look at and why; checks that cannot run add to it.
     """
 
-    root: Path
-    checkpoints: Path | None = None
-    _digests: dict[Path, str] = field(default_factory=dict, init=False, repr=False)
+    place: Place
+    options: Options = field(default_factory=Options)
+    skipped: list[Skipped] = field(default_factory=list)
+    _digests: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     _headers: dict[str, Header] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def root(self) -> Path:
+        """Its folder: at levels weights and data, and for the checks that say so, it is on this machine.
+
+        Raises:
+            UsageError: when it is not.
+        """
+        if self.place.folder is None:
+            raise UsageError(f"{self.place.name} is not on this machine; download the release first")
+        return self.place.folder
 
     @cached_property
     def entries(self) -> tuple[Entry, ...]:
-        """Every entry of the folder."""
-        return scan(self.root)
+        """Every entry of the release."""
+        return self.place.entries()
 
     @cached_property
     def files(self) -> dict[str, Entry]:
         """Path → entry, of the regular files alone: nothing else is ever opened."""
         return {entry.path: entry for entry in self.entries if entry.kind == "file"}
 
-    def sha256(self, path: Path) -> str:
-        """Return the digest of a file, read once: evaluations and checkpoints are those of many artifacts.
+    def sha256(self, path: str) -> str:
+        """Return the digest of a file of the release, read once: evaluations are those of many artifacts.
 
         Raises:
             OSError: when it cannot be read.
         """
         if path not in self._digests:
-            self._digests[path] = sha256_of(path)
+            self._digests[path] = self.place.sha256(path)
         return self._digests[path]
+
+    def hash_ahead(self, sizes: Mapping[str, int]) -> None:
+        """Compute the digests of files with as many threads as were asked for, so that `sha256` has them at hand.
+
+        Args:
+            sizes: path → bytes; the largest files come first, so that no thread is left with one at the end.
+        """
+        if self.options.jobs < 2:
+            return
+        paths = sorted(set(sizes) - set(self._digests), key=lambda path: (-sizes[path], path))
+        with ThreadPoolExecutor(self.options.jobs) as pool:
+            digests = list(pool.map(self._digest_or_none, paths))
+        self._digests.update((path, digest) for path, digest in zip(paths, digests, strict=True) if digest)
+
+    def _digest_or_none(self, path: str) -> str | None:
+        try:
+            return self.place.sha256(path)
+        except OSError:
+            return None  # the check that asks for it says so
+
+    def sha256_of_checkpoint(self, path: str) -> str:
+        """Return the digest of a source checkpoint, read once.
+
+        Raises:
+            OSError: when it cannot be read.
+        """
+        key = f"checkpoints:{path}"
+        if key not in self._digests:
+            self._digests[key] = sha256_of((self.options.checkpoints or Path()) / path)
+        return self._digests[key]
 
     def evaluation_tensors(self, path: str) -> dict[str, TensorEntry]:
         """Return the header of an evaluation file, read once for all the artifacts that are measured on it.
@@ -111,7 +118,7 @@ class ReleaseSubject:
             OSError: when it cannot be read.
         """
         if path not in self._headers:
-            self._headers[path] = read_header(self.root / path)
+            self._headers[path] = self.place.header(path)
         return self._headers[path].tensors
 
     def read_text(self, path: str, limit: int = jsontext.MAX_BYTES) -> tuple[str | None, list[Problem]]:
@@ -122,11 +129,11 @@ class ReleaseSubject:
         if entry.size > limit:
             return None, [Problem("syntax", "", f"the file has {entry.size} bytes; at most {limit} are read")]
         try:
-            return jsontext.decode((self.root / path).read_bytes()), []
+            return jsontext.decode(self.place.read(path)), []
         except jsontext.JsonError as problem:
             return None, [Problem("syntax", "", problem.problem, problem.line)]
         except OSError as error:
-            return None, [Problem("syntax", "", f"the file cannot be read: {error.strerror}")]
+            return None, [Problem("syntax", "", f"the file cannot be read: {error.strerror}", hint="Make it readable.")]
 
     @cached_property
     def _manifest(self) -> tuple[str | None, Manifest | None, list[Problem]]:
@@ -169,6 +176,12 @@ class ReleaseSubject:
         """Problems of the two documents of the release."""
         return {MANIFEST_FILE: self._manifest[2], INDEX_FILE: self._index[2]}
 
+    @cached_property
+    def card(self) -> Card | None:
+        """The card at its root, if it can be read."""
+        text = self.read_text(CARD_FILE, MAX_CARD_BYTES)[0]
+        return None if text is None else Card(text)
+
     @property
     def release_digest(self) -> str | None:
         """Digest over manifest and index, or None unless both are there."""
@@ -180,7 +193,7 @@ class ReleaseSubject:
     def name(self) -> str:
         """Name and version of the release, or of its folder."""
         release = self.manifest.release if self.manifest else None
-        return f"{release.name} {release.version}" if release else self.root.resolve().name
+        return f"{release.name} {release.version}" if release else self.place.name
 
     @cached_property
     def artifacts(self) -> "tuple[ArtifactSubject, ...]":
@@ -193,9 +206,10 @@ class ReleaseSubject:
         """Return the line of a pointer in the manifest."""
         return jsontext.line_of(self.manifest_text, pointer)
 
-    def manifest_finding(self, code: str, message: str, pointer: str, **where: object) -> Finding:
+    def manifest_finding(self, code: Code, message: str, pointer: str, **where: object) -> Finding:
         """Return a finding in the manifest."""
-        return finding(code, message, path=MANIFEST_FILE, pointer=pointer, line=self.line(pointer), **where)
+        at = placed(self.manifest_text, pointer)
+        return finding(code, message, **({"path": MANIFEST_FILE, "pointer": pointer} | at | where))
 
 
 @dataclass(eq=False)
@@ -251,12 +265,17 @@ class ArtifactSubject:
         return self.checked_config[0]
 
     @cached_property
+    def semantics(self) -> Semantics | None:
+        """The function that its configuration means, if it fits."""
+        return semantics_of(self.config) if self.config is not None else None
+
+    @cached_property
     def checked_header(self) -> tuple[Header | None, str | None]:
         """Header of its weight file, or what is wrong with it; (None, None) when the file is absent."""
         if self.weights_path not in self.release.files:
             return None, None
         try:
-            return read_header(self.release.root / self.weights_path), None
+            return self.release.place.header(self.weights_path), None
         except WeightsError as error:
             return None, str(error)
         except OSError as error:
@@ -278,17 +297,16 @@ class ArtifactSubject:
 
         return None if self.header is None else inspect(self.release.root / self.weights_path, self.header)
 
-    def finding(self, code: str, message: str, **where: object) -> Finding:
+    def finding(self, code: Code, message: str, **where: object) -> Finding:
         """Return a finding on this artifact."""
         return finding(code, message, artifact=self.claim.id, **where)
 
-    def claim_finding(self, code: str, message: str, pointer: str = "", **where: object) -> Finding:
+    def claim_finding(self, code: Code, message: str, pointer: str = "", **where: object) -> Finding:
         """Return a finding on what the manifest says of this artifact."""
         full = self.pointer + pointer
         return self.release.manifest_finding(code, message, full, artifact=self.claim.id, **where)
 
-    def config_finding(self, code: str, message: str, pointer: str, **where: object) -> Finding:
+    def config_finding(self, code: Code, message: str, pointer: str, **where: object) -> Finding:
         """Return a finding in its cfg.json."""
-        text = self.config_text[0] or ""
-        line = jsontext.line_of(text, pointer)
-        return self.finding(code, message, path=self.config_path, pointer=pointer, line=line, **where)
+        at = placed(self.config_text[0] or "", pointer)
+        return self.finding(code, message, **({"path": self.config_path, "pointer": pointer} | at | where))

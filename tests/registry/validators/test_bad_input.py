@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from saereg.registry.evidence.golden_file import write_golden
 from saereg.registry.files.digest import sha256_of
 from saereg.registry.validators.runner import validate
-from tests.cases.plant import artifact_of, edit, reindex
+from tests.cases.tools import artifact_of, edit, reindex
 from tests.releases import tiny_release
 
 TOPK, JUMP, CROSS = "layer_1/topk", "layer_1/jumprelu", "W_U/cross-snapshot-2"
@@ -502,6 +502,32 @@ def test_a_pipe_never_blocks(release, place):
     assert done.returncode == (5 if place == "manifest.json" else 1)
     if place != "manifest.json":
         assert "SR013" in {finding["code"] for finding in json.loads(done.stdout)["findings"]}
+
+
+def test_a_card_that_is_too_large_to_be_read_is_a_finding(release):
+    """Else no rule about cards would find anything in it."""
+    os.truncate(release / "README.md", 30_000_000)
+
+    assert "SR512" in {code for code, _, _ in findings(release)}
+
+
+def test_a_file_that_may_not_be_read_is_named_by_its_path(pristine):
+    """And the hint is to make it readable."""
+    with tempfile.TemporaryDirectory() as scratch:
+        Path(scratch).chmod(0o755)
+        release = Path(shutil.copytree(pristine, Path(scratch) / "release"))
+        for path in release.rglob("*.safetensors"):
+            path.chmod(0o644)
+        (release / "layer_1/topk/cfg.json").chmod(0)
+        validate(pristine)  # every module is imported before privileges are dropped
+        try:
+            if os.geteuid() == 0:
+                os.seteuid(65534)
+            found = validate(release).findings
+        finally:
+            os.seteuid(os.getuid())
+        denied = {(f.path, f.hint) for f in found if f.message.startswith("cfg.json cannot be read")}
+        assert denied == {("layer_1/topk/cfg.json", "Make it readable.")}
 
 
 @pytest.mark.parametrize("folder", ["layer_1", "layer_1/topk"])

@@ -19,7 +19,7 @@ from saereg.schemas.artifact_config import parse_config
 from saereg.schemas.document import canonical
 from saereg.schemas.index import Index
 from saereg.schemas.manifest import Manifest
-from tests.cases.plant import artifact_of, edit, reindex
+from tests.cases.tools import artifact_of, edit, reindex
 from tests.registry.einsum import forward
 from tests.releases import D_IN, D_OUT, D_SAE, ROWS, _manifest, golden_of, random_weights
 
@@ -91,6 +91,7 @@ def make(root):
         x = torch.randn(5, 2, D_IN, generator=generator) if name == CROSS else rows[:5]
         write_golden(release / name / "golden.safetensors", golden_of(Dictionary(checkpoint), x))
         artifact = {"id": name, "path": name, "d_in": D_IN, "d_sae": D_SAE, "format": "saereg"} | ARTIFACTS[name]
+        artifact["expected_failure"] = "its weights are random"
         artifact |= {"source_checkpoint": source_of(root, checkpoint.weights)} if name == GROUPMAX else {}
         artifacts.append(artifact)
     artifacts[0]["claims"] = [{"metric": "l0", "value": 5.0, "evaluation": "held-out"}]

@@ -1,0 +1,55 @@
+"""The rule book: every code, with its severity and its page. A code never changes its meaning."""
+
+from saereg.errors import UnknownNameError
+from saereg.registry.validators.rules import (
+    across,
+    card_text,
+    cards,
+    documents,
+    evidence,
+    layout,
+    numbers,
+    privacy,
+    semantics,
+    snippets,
+    tensors,
+)
+from saereg.registry.validators.rules.text import Rule, RuleText, read_rule
+
+FAMILIES = {
+    "SR0": "layout",
+    "SR1": "documents",
+    "SR2": "configuration against tensors",
+    "SR3": "semantics",
+    "SR4": "numbers",
+    "SR5": "cards",
+}
+"""First three characters of a code → what its rules are about."""
+
+_ALL: tuple[type[RuleText], ...] = (
+    *layout.RULES,
+    *privacy.RULES,
+    *documents.RULES,
+    *tensors.RULES,
+    *semantics.RULES,
+    *numbers.RULES,
+    *evidence.RULES,
+    *cards.RULES,
+    *card_text.RULES,
+    *snippets.RULES,
+    *across.RULES,
+)
+
+RULES: dict[str, type[RuleText]] = {rule.__name__: rule for rule in sorted(_ALL, key=lambda rule: rule.__name__)}
+"""Code → rule, in the order of the codes."""
+
+
+def rule(code: str) -> Rule:
+    """Return a rule by its code.
+
+    Raises:
+        UnknownNameError: when there is none.
+    """
+    if code.upper() not in RULES:
+        raise UnknownNameError("rule", code.upper(), RULES)
+    return read_rule(RULES[code.upper()])
