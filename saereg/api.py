@@ -12,9 +12,13 @@ from saereg.registry.query import Selection
 from saereg.registry.readings.given import Value
 from saereg.registry.refs import parse_reference
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE, Release, ReleaseArtifact, open_artifact, open_release
+from saereg.registry.remote import open_place
 from saereg.registry.validators import runner
+from saereg.registry.validators.options import Options
+from saereg.registry.validators.profiles import level_needed
 from saereg.schemas.plan import Receipt
 from saereg.schemas.report import Level, Report
+from saereg.schemas.settings import Settings
 
 if TYPE_CHECKING:
     from saereg.registry.dictionary import Dictionary
@@ -79,25 +83,45 @@ def _is_of_release(error: UsageError) -> bool:
     return isinstance(error, DocumentError) and (Path(error.path).parent / INDEX_FILE).is_file()
 
 
-def validate(target: str | Path, level: Level = "header", *, checkpoints: Path | None = None) -> Report:
-    """Validate a release folder; see `saereg.registry.validators.runner.validate`."""
-    return runner.validate(Path(target), level, checkpoints=checkpoints)
+def validate(
+    target: str | Path,
+    level: Level | None = None,
+    *,
+    checkpoints: Path | None = None,
+    settings: Settings | None = None,
+) -> Report:
+    """Validate a release folder, or `hf://org/repo[@revision]`; see `saereg.registry.validators.runner.validate`.
+
+    On the Hub, documents are fetched and of weight files the headers; levels `weights` and `data` need a folder.
+    Configuration files are the command line's: `read_settings` of `saereg.registry.validators.configuration` reads one.
+    """
+    place = open_place(target) if isinstance(target, str) and target.startswith("hf://") else Path(target)
+    return runner.validate(place, level, options=Options(checkpoints=checkpoints), settings=settings)
 
 
-def publish(source: str | Path, target: str, *, level: Level = "weights", delete_remote_only: bool = False) -> Receipt:
+def publish(
+    source: str | Path,
+    target: str,
+    *,
+    level: Level | None = None,
+    delete_remote_only: bool = False,
+    settings: Settings | None = None,
+) -> Receipt:
     """Validate a release folder, plan, publish and verify.
 
     Args:
         source: release folder.
         target: where to, e.g. `dir:/srv/releases/x`.
-        level: depth of the validation before.
+        level: depth of the validation before. Default: weights, or what the policy needs.
         delete_remote_only: whether files that only the target has may be removed.
+        settings: profile, policy, ignores and so on of the validation.
 
     Raises:
-        InvalidReleaseError: when the validation finds errors.
+        InvalidReleaseError: when the validation finds errors, or the policy needs a deeper one.
         UsageError: when the target is no place for this release.
         PublishError: when the target does not hold afterwards what was sent.
     """
     publisher = publisher_of(target, delete_unknown=delete_remote_only)
-    plan = publisher.plan(Path(source), validate(source, level))
+    level = level or level_needed(settings.policy if settings else None, "weights")
+    plan = publisher.plan(Path(source), validate(source, level, settings=settings))
     return publisher.apply(Path(source), plan)

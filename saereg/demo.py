@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from saereg.errors import MissingExtraError, UsageError
 from saereg.publishers.folder import FolderPublisher
 from saereg.registry.build import build
+from saereg.registry.files.atomic import write_text_atomically
 from saereg.registry.loading import load_path
 from saereg.registry.release import MANIFEST_FILE, Release, open_release
 from saereg.registry.validators.runner import validate
 from saereg.schemas.document import canonical
-from saereg.schemas.manifest import Manifest, ReleaseInfo
+from saereg.schemas.manifest import CanonicalRule, Manifest, ReleaseInfo
 from saereg.schemas.report import Report
 from saereg.schemas.training import TrainConfig
 
@@ -47,6 +48,9 @@ RUNS: tuple[dict[str, object], ...] = (
     {"id": "layer_4/topk_32", "site": "residual-4", "architecture": "topk", "k": 32, "canonical": True},
 )
 """What is trained; every dictionary has 3,072 latents for a width of 384."""
+
+RULE = CanonicalRule(rule="l0 closest to 32 per layer")
+"""By what the canonical ones are chosen."""
 
 TOKENS = 102_400
 """Token activations that each dictionary is trained on."""
@@ -144,6 +148,8 @@ class Demo:
 
             trained = train(self.config(run), self.release, self.out / "checkpoints", report, info=INFO)
             done.append(f"{trained.artifact.id} ({trained.weights_sha256[:8]})")
+        manifest = Manifest.read(self.release / MANIFEST_FILE).model_copy(update={"canonical": RULE})
+        write_text_atomically(self.release / MANIFEST_FILE, manifest.text())
         return f"{len(done)} dictionaries on {self.tokens:,} tokens each: {', '.join(done)}"
 
     def config(self, run: dict[str, object]) -> TrainConfig:

@@ -16,7 +16,7 @@ def quiet(what, done, total):
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """A demo that went all the way."""
-    demo = Demo(tmp_path_factory.mktemp("demo") / "out", rows=6144, tokens=8192, held_out=1024)
+    demo = Demo(tmp_path_factory.mktemp("demo") / "out", rows=6144, tokens=20_480, held_out=1024)
     demo.check()
     demo.collect(quiet)
     demo.train(quiet)
@@ -54,7 +54,7 @@ def test_every_dictionary_is_wide_enough(demo):
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(demo, tmp_path):
     """A second demo in another folder ends with the same sha256 of every weight file; another seed does not."""
-    again = Demo(tmp_path / "again", rows=6144, tokens=8192, held_out=1024)
+    again = Demo(tmp_path / "again", rows=6144, tokens=20_480, held_out=1024)
     again.collect(quiet)
     again.train(quiet)
 
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_weights(demo, tmp_path):
 
     assert digests(again.release) == digests(demo.release)
 
-    Demo(again.out, seed=1, rows=6144, tokens=8192, held_out=1024).train(quiet)
+    Demo(again.out, seed=1, rows=6144, tokens=20_480, held_out=1024).train(quiet)
 
     name = "layer_2/topk_32/sae_weights.safetensors"
     assert digests(again.release)[name] != digests(demo.release)[name]

@@ -1,5 +1,6 @@
 """The command line: parse, call, render, exit code. Verbs are imported when they are used, so --help is quick."""
 
+import gc
 import importlib
 import os
 import signal
@@ -84,6 +85,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. Every error on purpose is one line; data goes to stdout, the rest to stderr."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half done is removed
+    gc.freeze()  # a process that ends soon: see saereg.schemas.garbage
     sys.exit(run(arguments))
 
 

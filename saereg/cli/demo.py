@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from saereg.cli.progress import Report, bar
-from saereg.cli.render.report import as_text
+from saereg.cli.render.context import Context
+from saereg.cli.render.plain import as_text
 from saereg.cli.render.text import number, table
 from saereg.errors import ExitCode
 
@@ -33,7 +34,7 @@ def command(out: Path, seed: int) -> int:
         steps.say(demo.build(progress))
     with steps("validate at level data") as progress:
         report = demo.validate(progress)
-        steps.say(as_text(report, demo.release).strip())
+        steps.say(as_text(report, Context(demo.release)).strip())
     if report.errors:
         return int(ExitCode.FINDINGS)
     with steps("publish to a folder") as progress:

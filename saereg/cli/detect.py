@@ -130,7 +130,7 @@ def _switches(reading: Reading) -> str:
 def _refusal(name: str, reading: Reading) -> str | None:
     """Return why a layout cannot say what was read, or None when it can."""
     try:
-        layout_for(name, reading)
+        layout_for(name, reading.cfg)
     except SaeregError as error:
         return str(error)
     return None

@@ -7,9 +7,10 @@ from typing import Literal
 from saereg.errors import InvalidReleaseError
 from saereg.registry.files.digest import release_digest, sha256_of, tree_digest
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
+from saereg.registry.validators.profiles import level_needed
 from saereg.schemas.index import Index
 from saereg.schemas.plan import Operation, Plan
-from saereg.schemas.report import LEVELS, Level, Report
+from saereg.schemas.report import CUT_SHORT, LEVELS, Level, Report
 
 State = dict[str, tuple[int, str]]
 """What a target holds: path → (bytes, sha256)."""
@@ -48,6 +49,7 @@ def make_plan(root: Path, report: Report, target: str, state: State | None, *, a
         target=target,
         release_digest=str(report.release_digest),
         validated_at_level=report.level,
+        ignored=report.summary.ignored,
         base=state_digest(held) if state is not None else None,
         operations=tuple(sorted(operations, key=lambda operation: operation.path)),
     )
@@ -60,9 +62,16 @@ def _require_valid(root: Path, report: Report, at_least: Level) -> None:
         count = f"{len(report.errors)} error{'s' if len(report.errors) > 1 else ''}"
         problem = f"{report.release} has {count}, first {first.code}: {first.message}"
         raise InvalidReleaseError(f"{problem}; nothing was published. See: {again} --level {report.level}")
-    if LEVELS.index(report.level) < LEVELS.index(at_least):
-        problem = f"validated at level {report.level}, but {at_least} is needed"
-        raise InvalidReleaseError(f"{problem}. Run: {again} --level {at_least}")
+    if report.selected:
+        problem = f"only {', '.join(report.selected)} was looked at"
+        raise InvalidReleaseError(f"{problem}. Run without `select`: {again}")
+    if LEVELS.index(report.level) < LEVELS.index(needed := level_needed(report.policy, at_least)):
+        problem = f"validated at level {report.level}, but {needed} is needed"
+        problem += f" by the policy {report.policy}" if needed != at_least else ""
+        raise InvalidReleaseError(f"{problem}. Run: {again} --level {needed}")
+    if missed := [skipped for skipped in report.summary.skipped if skipped.reason == CUT_SHORT]:
+        problem = f"the weights of {missed[0].artifact} were not looked at, for an error before that is only ignored"
+        raise InvalidReleaseError(f"{problem}; mend it. See: {again} --level {report.level} --verbose")
     manifest, index = ((root / name).read_bytes().decode("utf-8") for name in (MANIFEST_FILE, INDEX_FILE))
     if release_digest(manifest, index) != report.release_digest:
         raise InvalidReleaseError(f"{root} has changed since it was validated; validate it again")

@@ -3,11 +3,13 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
+from saereg.cli.render.report import RENDERERS
 from saereg.errors import ExitCode
 
 
@@ -21,7 +23,9 @@ def test_0_a_clean_release(process):
     """Data on stdout, the hint on stderr."""
     answer = process("validate", "release")
     assert answer.code == ExitCode.CLEAN
-    assert answer.out == "tiny-saes 1.0.0: 4 artifacts, level header, 90 checks: 0 errors, 0 warnings, 0 notes\n"
+    assert re.sub(r"\d+ checks", "N checks", answer.out) == (
+        "tiny-saes 1.0.0: 4 artifacts, level header, N checks: 0 errors, 0 warnings, 0 notes\n"
+    )
     assert answer.err == "next: saereg validate release --level weights\n"
 
 
@@ -45,7 +49,7 @@ def test_1_publishing_with_findings(process, place):
     assert not (place / "out").exists()
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("form", RENDERERS)
 def test_the_format_never_changes_the_exit_code(saereg, place, form):
     """Also with findings."""
     assert saereg("validate", "release", "--format", form).code == 0
@@ -126,7 +130,7 @@ TYPOS = [
     (["ls", "release", "--where", "l0"], "'l0' is no condition; write field, one of <= >= != < > =, and a value"),
     (["ls", "release", "--where", "kind < 3"], "kind is a str, it cannot be compared so"),
     (["show", "release:layer_1/topkk"], "unknown artifact 'layer_1/topkk'; did you mean 'layer_1/topk'?"),
-    (["rule", "sr42"], "unknown rule 'SR42'; did you mean 'SR426'?"),
+    (["rule", "srr421"], "unknown rule 'SRR421'; did you mean 'SR421'?"),
     (["schema", "manifst"], "unknown document 'manifst'; did you mean 'manifest'?"),
     (["publish", "release", "dri:out"], "unknown target 'dri:'; did you mean 'dir:'?"),
     (["publish", "release", "out"], "'out' is no target; write dir:out"),
@@ -134,7 +138,23 @@ TYPOS = [
     (["validate"], "missing argument 'TARGET'"),
     (["validate", "release", "--level", "deep"], "'deep' is not one of 'layout', 'header', 'weights', 'data'"),
     (["validate", "release:layer_1/topk"], "this command works on a whole release; name its folder, release"),
-    (["validate", "hf://org/repo"], "this command works on a local folder; download the release first"),
+    (["build", "hf://org/repo"], "this command works on a local folder; download the release first"),
+    (["validate", "hf://org/repo", "--level", "data"], "level data needs the whole release: hf download org/repo"),
+    (["validate", "hf://o/r@v1", "--run-snippets"], "hf download o/r --revision v1 --local-dir r, and validate that"),
+    (["validate", "release", "--format", "sarf"], "unknown format 'sarf'; did you mean 'sarif'?"),
+    (["validate", "release", "--format", "json", "--format", "text"], "two formats go to stdout; give each its own"),
+    (["validate", "release", "--format", "json:x", "--format", "text:x"], "two formats go to x; give each its own"),
+    (["validate", "release", "--format", "json:"], "--format json:: no path after the colon"),
+    (["validate", "release", "--format", "json:no/x.json"], "no/x.json: the folder no does not exist"),
+    (["validate", "release", "--format", "json:release"], "release is a folder; name a file in it"),
+    (["validate", "release", "--ignore", "SR9"], "ignore: no rule begins with 'SR9'; `saereg rule` lists them all"),
+    (["validate", "release", "--select", "3"], "--select: '3' is no code and no family; `saereg rule` lists them all"),
+    (["validate", "release", "--policy", "papr"], "unknown policy 'papr'; did you mean 'paper'?"),
+    (["validate", "release", "--profile", "saelen"], "unknown profile 'saelen'; did you mean 'saelens'?"),
+    (["validate", "release", "--plugin", "none"], "unknown plugin 'none'"),
+    (["validate", "release", "--config", "x.toml", "--isolated"], "--config and --isolated exclude each other"),
+    (["validate", "release", "--config", "x.toml"], "x.toml: No such file or directory"),
+    (["validate", "--load", "x.jsonl"], "x.jsonl: No such file or directory"),
     (["ls", "https://example.org/x"], "only folders and hf://org/repo can be opened"),
     (["ls", "hf://repo"], "'hf://repo' is no reference; write hf://org/repo[@revision][:artifact]"),
 ]
@@ -189,8 +209,8 @@ def test_2_a_file_without_permission_is_one_line(saereg, monkeypatch):
 def test_2_a_place_that_cannot_be_written_is_one_line(saereg, place):
     """A report that cannot go where it was sent."""
     (place / "file").write_text("x")
-    answer = saereg("validate", "release", "--output", "file/report.txt")
-    assert answer.code == ExitCode.USAGE
+    answer = saereg("validate", "release", "--format", "text:file/report.txt")
+    assert (answer.code, answer.out) == (ExitCode.USAGE, "")
     assert answer.err.startswith("error: file")
     assert answer.err.count("\n") == 1
 

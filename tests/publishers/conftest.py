@@ -20,7 +20,8 @@ def versions(tmp_path_factory) -> tuple[Path, Path]:
     second = tmp_path_factory.mktemp("second") / "release"
     shutil.copytree(first, second)
     shutil.rmtree(second / "W_U")
-    (second / "README.md").write_text("# tiny, again\n")
+    card = second / "README.md"
+    card.write_text(card.read_text().replace("# Tiny dictionaries", "# Tiny dictionaries, again"))
     (second / "NOTICE.md").write_text("new\n")
     manifest = json.loads((second / "manifest.json").read_text())
     manifest["release"]["version"] = "1.1.0"

@@ -60,7 +60,7 @@ def test_what_is_published_is_the_release_and_validates(release, target):
     receipt = publish(release, target)
     assert contents(target) == contents(release)
     assert {file.path: file.sha256 for file in receipt.files} == contents(target)
-    assert (receipt.changed, receipt.added, receipt.replaced, receipt.removed) == (True, 17, 0, 0)
+    assert (receipt.changed, receipt.added, receipt.replaced, receipt.removed) == (True, 18, 0, 0)
     assert receipt.bytes_written == sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     assert validate(target, "weights").findings == ()
 

@@ -11,6 +11,8 @@ from saereg.registry.validators.runner import validate
 from saereg.schemas.export import schema
 from saereg.schemas.index import Index
 from saereg.schemas.plan import Plan
+from saereg.schemas.settings import Ignore, Settings
+from tests.cases.tools import TOPK, config
 
 
 def test_a_report_with_errors_is_refused(release):
@@ -26,6 +28,17 @@ def test_a_report_with_errors_is_refused(release):
         f"{first.message}; nothing was published. See: saereg validate {release} --level header"
     )
     assert refused.value.exit_code == 1
+
+
+def test_a_report_that_left_weights_out_is_refused(release):
+    """An error that fits no equation may be ignored; what was not looked at for it is not published as if it were."""
+    config(TOPK, lambda c: c.update(k=400))(release)
+    accepted = Ignore(rules=("SR212", "SR215", "SR4"), reason="to be mended one day")
+    report = validate(release, "weights", settings=Settings(ignore=(accepted,)))
+    assert report.errors == ()
+
+    with pytest.raises(InvalidReleaseError, match="the weights of layer_1/topk were not looked at"):
+        make_plan(release, report, "dir:out", None)
 
 
 def test_a_warning_is_no_reason_to_refuse(release):
@@ -65,9 +78,9 @@ def test_the_report_of_another_release_is_refused(release, next_release, report_
 
 def test_only_what_manifest_and_index_name_is_planned(release, report_of):
     """Whatever else lies in the folder stays there."""
-    for stray in ("notes.txt", ".env", ".git/config", "layer_1/topk/.DS_Store", "index.json.bak"):
+    for stray in ("notes.txt", "more.csv", ".git/config", "layer_1/topk/.DS_Store", "index.json.bak"):
         (release / stray).parent.mkdir(exist_ok=True)
-        (release / stray).write_text("secret\n")
+        (release / stray).write_text("stray\n")
     plan = make_plan(release, report_of(release), "dir:out", None)
     named = {file.path for file in Index.read(release / "index.json").all_files()}
     assert {operation.path for operation in plan.operations} == named | {"manifest.json", "index.json"}
