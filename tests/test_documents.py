@@ -2,16 +2,18 @@
 
 import importlib.util
 import re
+import shutil
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from saereg.cli import GROUPS
+from saereg.cli.render.rule import markdown
 from saereg.registry.architectures import ARCHITECTURES
 from saereg.registry.formats import FORMATS
 from saereg.registry.metrics.definitions import DEFINITIONS, PER_SOURCE
-from saereg.registry.validators.rules import RULES
+from saereg.registry.validators.rules import RULES, rule
 from saereg.schemas.manifest import Architecture, Manifest
 from saereg.schemas.metrics import MetricId
 from saereg.schemas.recipe import ARGUMENTS, Operation
@@ -20,6 +22,9 @@ from saereg.schemas.semantics import Activation, Normalization, Preprocessing, S
 ROOT = Path(__file__).parent.parent
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+FENCED = re.compile(r"^(`{3,})\w*\n.*?^\1$", re.MULTILINE | re.DOTALL)
+"""A block of code."""
 
 
 def text_of(name: str) -> str:
@@ -31,15 +36,16 @@ def text_of(name: str) -> str:
 def test_what_a_document_refers_to_exists(document):
     """Links, files of the repository, verbs and rules."""
     text = document.read_text(encoding="utf-8")
-    for link in re.findall(r"\]\(([^)#]+)\)", text):
+    code, prose = "\n".join(match[0] for match in FENCED.finditer(text)), FENCED.sub("", text)
+    for link in re.findall(r"\]\(([^)#]+)\)", prose):
         assert "://" in link or (document.parent / link).exists(), link
     for path in re.findall(r"`((?:saereg|tests|docs)/[\w./]+)`", text):
         assert (ROOT / path).exists() or "NAME" in path or "FAMILY" in path or "VERB" in path, path
     verbs = {verb for group in GROUPS.values() for verb in group}
-    for verb in re.findall(r"(?m)(?:`|^)saereg ([a-z]+)\b", text):
+    for verb in re.findall(r"(?m)`saereg ([a-z]+)\b", prose) + re.findall(r"(?m)^saereg ([a-z]+)\b", code):
         assert verb in verbs, verb
-    for code in re.findall(r"\bSR\d{3}\b", text):
-        assert code in RULES, code
+    for named in re.findall(r"\bSR\d{3}\b", text):
+        assert named in RULES, named
 
 
 def test_the_example_of_a_manifest_is_one():
@@ -84,13 +90,64 @@ def test_every_target_of_make_that_a_document_names_exists():
         assert named <= targets, document
 
 
-def test_the_generated_parts_of_the_page_of_formats_are_as_the_code_says():
-    """`make docs` writes them."""
-    place = ROOT / "docs/generate.py"
-    spec = importlib.util.spec_from_file_location("generate", place)
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
-    formats_page = text_of("docs/formats.md")
-    assert generate.page(formats_page) == formats_page
+@pytest.fixture(scope="module")
+def generate():
+    """The program that writes the generated pages."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_is_generated_is_as_the_code_says(generate):
+    """`make docs` writes it: pages of formats, validation and rules."""
+    assert [path.relative_to(ROOT).as_posix() for path in generate.out_of_date()] == []
+    assert sorted(path.stem for path in ROOT.glob("docs/rules/SR*.md")) == sorted(RULES)
     for name in FORMATS:
-        assert f"### {name}\n" in formats_page
+        assert f"### {name}\n" in text_of("docs/formats.md")
+
+
+def test_a_page_that_is_old_missing_or_left_over_is_noticed(generate, tmp_path):
+    """And nothing else is."""
+    docs = tmp_path / "docs"
+    shutil.copytree(ROOT / "docs", docs)
+    for path, text in generate.pages(docs).items():
+        path.write_text(text, encoding="utf-8")
+    assert [path.stem for path in generate.out_of_date(docs) if path.stem in RULES] == []
+
+    (docs / "rules/SR005.md").unlink()
+    (docs / "rules/SR009.md").write_text("# SR009\n")
+    (docs / "rules/SR999.md").write_text("# SR999\n")
+    validate_page = docs / "validate.md"
+    validate_page.write_text(validate_page.read_text(encoding="utf-8").replace("`paper`", "`papers`"))
+
+    assert [path.name for path in generate.out_of_date(docs)] == ["SR005.md", "SR009.md", "SR999.md", "validate.md"]
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_the_page_of_a_rule_is_clean_markdown(code):
+    """Headings, fences and code spans are closed, examples in JSON are JSON, nothing vanishes as a tag."""
+    page = markdown(rule(code))
+    outside = FENCED.sub("(example)", page)
+
+    assert "```" not in outside
+    assert outside.count("`") % 2 == 0
+    prose = re.sub(r"`[^`]*`", "", outside)
+    assert not re.search(r"<[A-Za-z/!]", prose), "a tag"
+    assert not re.search(r"(?<![\w*])[*_]\w", prose), "an emphasis that opens"
+    assert [line for line in page.splitlines() if line != line.rstrip()] == []
+    assert "\n\n\n" not in outside
+    headings = re.findall(r"(?m)^#+ (.*)$", outside)
+    wanted = ["What it looks at", "Why it matters", "Bad", "Good", "How to fix", "How to silence"]
+    assert headings[0].startswith(f"{code}: ")
+    assert headings[1:7] == wanted
+
+
+def test_every_place_in_a_page_that_is_linked_exists():
+    """`page.md#heading`, and links within a page."""
+    for document in DOCUMENTS:
+        for page, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document.read_text(encoding="utf-8")):
+            target = document.parent / page if page else document
+            headings = re.findall(r"(?m)^#+ (.*)$", target.read_text(encoding="utf-8"))
+            anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, f"{document.name}: {page}#{anchor}"

@@ -109,8 +109,8 @@ def test_the_wheel_holds_one_package_its_licence_and_every_schema(wheel):
 def test_every_file_of_the_package_is_in_the_wheel(wheel):
     """And is the same."""
     archive = zipfile.ZipFile(wheel)
-    ours = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "saereg").rglob("*.py")}
-    assert set(ours) == {name for name in archive.namelist() if name.endswith(".py")}
+    ours = {path.relative_to(ROOT).as_posix() for kind in ("py", "j2") for path in (ROOT / "saereg").rglob(f"*.{kind}")}
+    assert ours == {name for name in archive.namelist() if name.endswith((".py", ".j2"))}
 
 
 def test_both_commands_are_declared(wheel):

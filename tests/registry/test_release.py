@@ -12,7 +12,7 @@ from saereg.api import load
 from saereg.errors import DocumentError, FormatError, NothingToValidateError, UnknownNameError, UsageError, WeightsError
 from saereg.registry.loading import detect, load_path
 from saereg.registry.release import open_artifact, open_release
-from tests.cases.plant import artifact_of, edit
+from tests.cases.tools import artifact_of, edit
 from tests.releases import tiny_release
 
 TOPK, JUMP, CROSS = "layer_1/topk", "layer_1/jumprelu", "W_U/cross-snapshot-2"

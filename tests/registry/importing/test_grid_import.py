@@ -16,6 +16,7 @@ from saereg.registry.importing.grid_import import GridImport, import_grid
 from saereg.registry.importing.survey import survey
 from saereg.registry.importing.template import parse_template
 from saereg.registry.release import open_release
+from saereg.registry.validators.options import Options
 from saereg.registry.validators.runner import validate
 from saereg.schemas.manifest import Manifest, ReleaseInfo
 from saereg.schemas.site import BaseModelRef, TokenPolicy
@@ -71,9 +72,9 @@ def test_the_release_builds_and_validates_against_its_sources(checkpoints, tmp_p
     import_grid(order(checkpoints, root, to=to))
     index = build(root, checkpoints=checkpoints)
     assert all(tensor.bitwise for entry in index.artifacts for tensor in entry.round_trip.tensors.values())
-    report = validate(root, "weights", checkpoints=checkpoints)
+    report = validate(root, "weights", options=Options(checkpoints=checkpoints))
     assert (report.summary.errors, report.summary.warnings, report.summary.skipped) == (0, 0, ())
-    assert validate(root, "data", checkpoints=checkpoints).summary.errors == 0
+    assert validate(root, "data", options=Options(checkpoints=checkpoints)).summary.errors == 0
 
 
 def test_the_entries_say_what_the_names_say(made):
@@ -157,7 +158,7 @@ def test_a_file_that_fails_stops_with_its_name_and_leaves_the_rest(tmp_path):
         "layer_00", "layer_00/100M", "layer_00/50M", "layer_00/final", "layer_01", "layer_01/50M",
     ]  # fmt: skip
     build(root, checkpoints=folder)
-    assert validate(root, "weights", checkpoints=folder).summary.errors == 0
+    assert validate(root, "weights", options=Options(checkpoints=folder)).summary.errors == 0
     save_grid(folder, layers=(1,))
     assert len(import_grid(order(folder, root)).made) == 2
 
@@ -261,7 +262,7 @@ def test_other_captures_have_their_places(tmp_path):
     ]  # fmt: skip
     assert entries[0].id == "16k/k_4/seed_0/raw"
     build(tmp_path / "release", checkpoints=folder)
-    assert validate(tmp_path / "release", "weights", checkpoints=folder).summary.errors == 0
+    assert validate(tmp_path / "release", "weights", options=Options(checkpoints=folder)).summary.errors == 0
     line = refused(replace(wanted, release=tmp_path / "b", given=GIVEN | {"activation": "topk", "k": "4"}))
     assert "k8_seed0_raw.pt says k = 8, but k = 4 was given; pass --set k={k}" in line
 
@@ -292,7 +293,7 @@ def test_another_layout_is_recognized(tmp_path):
     assert survey(wanted.grid, {}).layout == "saelens"
     assert len(import_grid(wanted).made) == 2
     build(tmp_path / "release", checkpoints=folder)
-    assert validate(tmp_path / "release", "weights", checkpoints=folder).summary.errors == 0
+    assert validate(tmp_path / "release", "weights", options=Options(checkpoints=folder)).summary.errors == 0
 
 
 def test_names_that_any_script_may_choose_decide_nothing(tmp_path):
