@@ -75,11 +75,12 @@ def indexed_files(release: ReleaseSubject) -> Iterator[Finding]:
             yield finding("SR002", f"{path} is in the index but not in the release", path=path, artifact=artifact)
         elif entry.size != file.size:
             message = f"{path} has {entry.size} bytes, the index says {file.size}"
-            sizes = {"expected": str(file.size), "found": str(entry.size), "fixable": _mendable(file.role)}
+            sizes = {"expected": str(file.size), "found": str(entry.size), "fixable": _mendable(file.role, known=True)}
             yield finding("SR009", message, path=path, artifact=artifact, **sizes)
     for path in sorted(set(release.files) - {file.path for file, _ in indexed} - {MANIFEST_FILE, INDEX_FILE}):
         if not is_refused(path) and not path_problem(path) and not _is_hidden_pickle(release, path):
-            yield finding("SR003", f"{path} is not in the index", path=path, fixable=_mendable(role_of(path)))
+            fixable = _mendable(role_of(path), known=False)
+            yield finding("SR003", f"{path} is not in the index", path=path, fixable=fixable)
 
 
 def _indexed(release: ReleaseSubject) -> Iterator[tuple[IndexFile, str | None]]:
@@ -115,13 +116,18 @@ def _altered(release: ReleaseSubject, *, large: bool, weights: bool = False) -> 
         digest = release.sha256(file.path)
         if digest != file.sha256:
             message = f"{file.path} was altered since the index was built"
-            digests = {"expected": file.sha256, "found": digest, "fixable": _mendable(file.role)}
+            digests = {"expected": file.sha256, "found": digest, "fixable": _mendable(file.role, known=True)}
             yield finding("SR009", message, path=file.path, artifact=artifact, **digests)
 
 
-def _mendable(role: Role) -> str | None:
-    """Whether a digest may simply be taken anew: of files that nothing was measured on or proved from."""
-    return "safe" if role in ("card", "log", "other") else None
+def _mendable(role: Role, *, known: bool) -> str | None:
+    """Whether a digest may simply be taken anew: of files that nothing was measured on or proved from.
+
+    Cards and logs are edited and grow; any other file that changed since it was indexed may also be damaged.
+    """
+    if role in ("card", "log") or (role == "other" and not known):
+        return "safe"
+    return "unsafe" if role == "other" else None
 
 
 def portable_names(release: ReleaseSubject) -> Iterator[Finding]:

@@ -15,8 +15,9 @@ class SR401(RuleText):
     L0 of one layer was published as 29, 42 and 1089 under three conventions. A number without a definition can neither
     be checked nor compared.
 
-    Fix: Name the definition in the header of the column or below the table; docs/metrics.md lists them. The table that
-    saereg writes does so.
+    Fix: Name the definition in the header of the column or below the table, such as `explained_variance`. The ids
+    stand in `saereg schema manifest`, their formulas in docs/metrics.md of the project; the table that saereg writes
+    has them.
 
     Bad: README.md
         | SAE | EV | L0 |
