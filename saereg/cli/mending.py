@@ -12,7 +12,7 @@ from saereg.registry.fixing.apply import Fixes, Validate, plan_fixes, write_fixe
 from saereg.schemas.report import Report
 
 
-def mended(root: Path | None, report: Report, validate: Validate, flags: Flags) -> Fixes:
+def mended(root: Path | None, report: Report, validate: Validate, flags: Flags, select: tuple[str, ...] = ()) -> Fixes:
     """Return what is mended, written already unless it is only to be shown.
 
     Raises:
@@ -22,7 +22,7 @@ def mended(root: Path | None, report: Report, validate: Validate, flags: Flags) 
     if root is None:
         raise UsageError("--fix, --unsafe-fixes and --diff need the release on this machine; download it first")
     try:
-        fixes = plan_fixes(root, report, validate, unsafe=flags.unsafe_fixes)
+        fixes = plan_fixes(root, report, validate, unsafe=flags.unsafe_fixes, select=select)
     except PermissionError as error:
         where = root.resolve().parent
         raise UsageError(f"fixes are proved on a copy beside the release, and {where} may not be written") from error
@@ -37,7 +37,7 @@ def mended(root: Path | None, report: Report, validate: Validate, flags: Flags) 
 def say(fixes: Fixes, flags: Flags) -> None:
     """Say on stderr what was mended, would be, or could not be."""
     if fixes.problem:
-        click.echo(f"nothing was mended: {fixes.problem}", err=True)
+        click.echo(f"nothing {'would be' if flags.diff else 'was'} mended: {fixes.problem}", err=True)
         return
     codes = ", ".join(sorted({finding.code for finding in fixes.fixed}))
     what = f"{plural(len(fixes.fixed), 'finding')} in {plural(len(fixes.changed), 'file')}"

@@ -74,7 +74,7 @@ def command(target: str | None, flags: Flags) -> int:
     _write(report, context, wanted)
     grave = [finding for finding in report.findings if context.fails(finding)]
     if fixes is not None and (fixes.problem or (flags.diff and fixes.changed)):
-        return int(ExitCode.FINDINGS)
+        return int(ExitCode.CLEAN if flags.exit_zero else ExitCode.FINDINGS)
     _name_next(target, report, grave, flags)
     return int(ExitCode.FINDINGS if grave and not flags.exit_zero else ExitCode.CLEAN)
 
@@ -122,12 +122,15 @@ def _mended(target: str | None, report: Report, context: Context, flags: Flags) 
     if flags.load is not None or target is None:
         raise UsageError("--fix, --unsafe-fixes and --diff validate anew; they do not go with --load")
     settings = _subject(target, flags).settings
-    fixes = mended(context.root, report, lambda folder: _report(folder, settings, flags), flags)
+    every = settings.model_copy(update={"select": ()})  # a fix of a selected rule may break one that is not
+    before = _report(context.root, every, flags) if settings.select and context.root else report
+    fixes = mended(context.root, before, lambda folder: _report(folder, every, flags), flags, settings.select)
     say(fixes, flags)
-    if flags.diff:
-        click.echo(shown_diff(fixes, report, context), nl=False)
+    if flags.diff and not fixes.problem:
+        click.echo(shown_diff(fixes, before, context), nl=False)
+    if flags.diff or fixes.problem or not fixes.changed:
         return fixes, report
-    return fixes, report if fixes.problem else fixes.report
+    return fixes, _report(context.root, settings, flags) if settings.select and context.root else fixes.report
 
 
 def _place(subject: Subject, flags: Flags) -> Place:

@@ -1,6 +1,7 @@
 """`saereg validate --fix`, `--unsafe-fixes` and `--diff`."""
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -64,6 +65,13 @@ def test_diff_is_a_patch_and_writes_nothing(saereg, flawed):
     assert saereg("validate", "release", "--unsafe-fixes", "--diff").out == ""
 
 
+def test_exit_zero_holds_for_a_diff_too(saereg, flawed):
+    """Whoever asks for it wants to see, not to fail."""
+    answer = saereg("validate", "release", "--unsafe-fixes", "--diff", "--exit-zero")
+
+    assert (answer.code, "+++ b/manifest.json" in answer.out) == (0, True)
+
+
 def test_diff_alone_shows_the_safe_fixes(saereg, flawed):
     """As --fix would make them."""
     answer = saereg("validate", "release", "--diff")
@@ -99,6 +107,47 @@ def test_a_diff_never_shows_a_secret(saereg, place):
     assert answer.code == 1
     assert token not in answer.out + answer.err
     assert "# README.md: not shown, a finding there is about a secret\n" in answer.out
+
+
+def test_a_selection_hides_no_secret_from_the_diff(saereg, place):
+    """The rule that is not selected still says what may not be shown."""
+    token = "hf_" + "aB3dE5fG7h" * 4
+    path = place / "release/README.md"
+    block = "<!-- saereg:begin inventory -->\nold\n<!-- saereg:end inventory -->"
+    path.write_text(path.read_text() + f"\ntoken {token}\n\n{block}\n")
+    reindex(place / "release")
+
+    answer = saereg("validate", "release", "--diff", "--select", "SR508")
+
+    assert token not in answer.out + answer.err
+
+
+def test_a_selected_fix_that_breaks_another_rule_is_not_written(saereg, place):
+    """Two artifacts differ by a wrong width alone: what is proved is the whole release, and no patch is shown."""
+    release, first, second = place / "release", "layer_1/jumprelu", "layer_1/second"
+    shutil.copytree(release / first, release / second)
+    twin = {"id": second, "path": second, "d_sae": 12}
+    edit(release / "manifest.json", lambda m: m["artifacts"].append(artifact_of(m, first) | twin))
+    index = json.loads((release / "index.json").read_text())
+    entry = json.loads(json.dumps(artifact_of(index, first)).replace(first, second))
+    edit(release / "index.json", lambda i: i["artifacts"].append(entry))
+    reindex(release)
+    before = texts(release)
+
+    mended = saereg("validate", "release", "--select", "SR215", "--unsafe-fixes")
+    shown = saereg("validate", "release", "--select", "SR215", "--unsafe-fixes", "--diff")
+
+    assert (mended.code, "nothing was mended: " in mended.err, "SR110" in mended.err) == (1, True, True)
+    assert (shown.code, shown.out, "nothing would be mended: " in shown.err) == (1, "", True)
+    assert texts(release) == before
+
+
+def test_only_what_is_selected_is_mended(saereg, flawed):
+    """The log that is not indexed stays so; the claim is mended."""
+    answer = saereg("validate", "release", "--select", "SR4", "--unsafe-fixes")
+
+    assert (answer.code, "mended 1 finding in 2 files: SR411\n" in answer.err) == (0, True)
+    assert "SR003" in saereg("validate", "release").out
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from saereg.registry.fixing import FIXERS
 from saereg.registry.fixing.cards import refreshed_blocks
 from saereg.registry.fixing.draft import Draft, Edit
 from saereg.registry.fixing.index import Wanted, refreshed, wanted
-from saereg.registry.release import INDEX_FILE
-from saereg.schemas.report import Finding, FixKind, Report
+from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
+from saereg.schemas.report import CUT_SHORT, Finding, FixKind, Report
 
 Validate = Callable[[Path], Report]
 """Validates a release folder, with the level and settings of the run."""
@@ -59,7 +59,9 @@ class Fixes:
         return "".join(parts)
 
 
-def plan_fixes(root: Path, report: Report, validate: Validate, *, unsafe: bool = False) -> Fixes:
+def plan_fixes(
+    root: Path, report: Report, validate: Validate, *, unsafe: bool = False, select: tuple[str, ...] = ()
+) -> Fixes:
     """Return what can be mended in a release; nothing is written to it.
 
     The changed release is validated beside the release itself, where unchanged files are hard links. Unless it has lost
@@ -67,15 +69,16 @@ def plan_fixes(root: Path, report: Report, validate: Validate, *, unsafe: bool =
 
     Args:
         root: release folder.
-        report: its validation.
+        report: its validation, of every rule: a fix of one may break another.
         validate: validates a folder in the same way.
         unsafe: whether to mend what changes the author's statements too.
+        select: rules to mend, or the beginnings of their codes; none means all.
 
     Raises:
         OSError: when no folder can be made beside the release.
     """
     kinds: tuple[FixKind, ...] = ("safe", "unsafe") if unsafe else ("safe",)
-    fixable = _fixable(report, kinds)
+    fixable = _fixable(report, kinds, select)
     if fixable and (odd := _not_copied(root)):
         reason = f"{odd} cannot be copied, so no change can be proved; rename or remove it first"
         return Fixes({}, {}, (), report, reason)
@@ -88,18 +91,37 @@ def plan_fixes(root: Path, report: Report, validate: Validate, *, unsafe: bool =
         with _staged(draft) as staging:
             after = validate(staging)
         known = set(map(_key, seen))
-        fixable = _fixable(after, kinds)  # a document that can be read again shows what it hid
+        fixable = _fixable(after, kinds, select)  # a document that can be read again shows what it hid
         seen += [finding for finding in fixable if _key(finding) not in known]
     if not draft.changed:
-        return Fixes({}, {}, (), report)
+        return Fixes({}, {}, (), report, _unread(draft) if fixable else None)
     original = {path: draft.original(path) or "" for path in draft.changed}
     left = Counter(map(_key, after.findings))
     fixed = tuple(finding for finding in seen if not left[_key(finding)])
-    return Fixes(draft.changed, original, fixed, after, _problem(report, after, fixed))
+    problem = _problem(report, after, fixed)
+    problem = _linked(draft) or (problem and (_unread(draft) or problem))
+    return Fixes(draft.changed, original, fixed, after, problem)
 
 
-def _fixable(report: Report, kinds: tuple[FixKind, ...]) -> list[Finding]:
-    return [finding for finding in report.findings if finding.fixable in kinds and not finding.ignored]
+def _fixable(report: Report, kinds: tuple[FixKind, ...], select: tuple[str, ...]) -> list[Finding]:
+    found = [finding for finding in report.findings if finding.fixable in kinds and not finding.ignored]
+    return [finding for finding in found if not select or finding.code.startswith(select)]
+
+
+def _unread(draft: Draft) -> str | None:
+    """Return why nothing could be mended although something could be: a document that all else follows, or None."""
+    for name, document in ((MANIFEST_FILE, draft.manifest()), (INDEX_FILE, draft.index())):
+        if document is None:
+            return f"what can be mended follows {name}, which is missing or wrong; correct that first"
+    return None
+
+
+def _linked(draft: Draft) -> str | None:
+    """Return why a link may not be written to, or None: it would become a file, and what it led to would stay."""
+    for path in sorted(draft.changed):
+        if (draft.root / path).is_symlink():
+            return f"{path} is a link, and a fix would put a file in its place; do so first, or mend what it leads to"
+    return None
 
 
 def _edit(draft: Draft, findings: Iterable[Finding], wanted: Wanted) -> None:
@@ -143,13 +165,18 @@ def _try(draft: Draft, run: Callable[[Draft, Finding], Iterator[Edit]], finding:
 
 def _problem(before: Report, after: Report, fixed: Iterable[Finding]) -> str | None:
     """Return why the changes may not be written, or None."""
-    if any(f.code in UNREADABLE and f.severity == "error" for f in before.findings):
-        return None if list(fixed) else "no finding would be mended"
+    mended = list(fixed)
+    if not mended:
+        return "no finding would be mended"
+    if any(f.code in UNREADABLE and f.severity == "error" for f in mended):
+        return None
+    cut_short = {skipped.artifact for skipped in before.summary.skipped if skipped.reason == CUT_SHORT}
     more = Counter(map(_key, after.findings)) - Counter(map(_key, before.findings))
-    first = next((finding for finding in after.findings if more[_key(finding)]), None)
-    if first is not None:
-        return f"the mended release would have a new finding: {first.code} in {first.path}: {first.message}"
-    return None if list(fixed) else "no finding would be mended"
+    for finding in after.findings:
+        hidden = finding.artifact in cut_short and finding.severity != "error"  # its weights were not looked at before
+        if more[_key(finding)] and not hidden:
+            return f"the mended release would have a new finding: {finding.code} in {finding.path}: {finding.message}"
+    return None
 
 
 def _key(finding: Finding) -> tuple[object, ...]:
