@@ -105,7 +105,9 @@ def _plan_text(plan: Plan) -> str:
     kept = [operation for operation in plan.operations if operation.action != "remove"]
     moved = sum(operation.size for operation in kept if operation.action != "same")
     total = sum(operation.size for operation in kept)
-    ignored = f", {plan.ignored} ignored (saereg validate --verbose gives the reasons)" if plan.ignored else ""
+    counted = ((plan.ignored, "ignored"), (plan.lowered, "graded down from error"))
+    told = ", ".join(f"{count} {word}" for count, word in counted if count)
+    ignored = f", {told} (saereg validate --verbose says which)" if told else ""
     lines = [
         f"{plan.release}, validated at level {plan.validated_at_level}: 0 errors{ignored}",
         f"to {plan.target}: {plural(len(kept), 'file')}, {size(total)} ({size(total - moved)} already there)",

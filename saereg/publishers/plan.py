@@ -50,6 +50,7 @@ def make_plan(root: Path, report: Report, target: str, state: State | None, *, a
         release_digest=str(report.release_digest),
         validated_at_level=report.level,
         ignored=report.summary.ignored,
+        lowered=report.summary.lowered,
         base=state_digest(held) if state is not None else None,
         operations=tuple(sorted(operations, key=lambda operation: operation.path)),
     )

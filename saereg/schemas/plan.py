@@ -37,6 +37,8 @@ class Plan(Document):
     """Level of the report."""
     ignored: int = Field(default=0, ge=0)
     """Findings of the report that the configuration ignores, each with its reason."""
+    lowered: int = Field(default=0, ge=0)
+    """Errors that the configuration made warnings or notes."""
     base: Sha256 | None = None
     """State of the target when the plan was made; null when it is empty."""
     operations: tuple[Operation, ...]

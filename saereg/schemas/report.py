@@ -94,6 +94,8 @@ class Summary(Record):
     """Findings of severity note."""
     ignored: int = Field(default=0, ge=0)
     """Findings that the configuration ignores; in none of the counts above."""
+    lowered: int = Field(default=0, ge=0)
+    """Findings that would be errors, and that profile, policy or configuration made warnings or notes."""
     unused_ignores: tuple[str, ...] = ()
     """Entries of the configuration that ignore something which is not there."""
     checks: int = Field(ge=0)

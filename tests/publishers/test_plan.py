@@ -12,7 +12,7 @@ from saereg.schemas.export import schema
 from saereg.schemas.index import Index
 from saereg.schemas.plan import Plan
 from saereg.schemas.settings import Ignore, Settings
-from tests.cases.tools import TOPK, config
+from tests.cases.tools import TOPK, config, edit, reindex
 
 
 def test_a_report_with_errors_is_refused(release):
@@ -126,3 +126,16 @@ def test_the_digest_of_a_state_does_not_depend_on_order_but_on_all_else():
     assert state_digest(dict([one, two])) == state_digest(dict([two, one]))
     others = [{}, dict([one]), {"a": two[1], "b": one[1]}, {"a": (1, "0" * 64), "b": (3, "1" * 64)}]
     assert len({state_digest(state) for state in [dict([one, two]), *others]}) == 5
+
+
+def test_a_plan_says_what_was_ignored_and_graded_down(release):
+    """Without errors is not the same as without findings that somebody decided to live with."""
+    edit(release / "manifest.json", lambda m: m.pop("tokens"))
+    edit(release / "manifest.json", lambda m: m["base_models"]["tiny"].pop("revision"))
+    reindex(release)
+    ignore = Ignore(rules=("SR301",), reason="the model has no revision")
+    report = validate(release, settings=Settings(ignore=(ignore,), severity={"SR321": "note"}))
+
+    plan = make_plan(release, report, "dir:out", None)
+
+    assert (plan.ignored, plan.lowered) == (1, 1)

@@ -51,6 +51,11 @@ class Grading:
         graded = self._graded(error)
         return graded.ignored is not None or graded.severity != "error"
 
+    def lowered(self, findings: Iterable[Finding]) -> int:
+        """Return how many errors are graded down, and not ignored."""
+        errors = {f.fingerprint: self._graded(f) for f in findings if f.severity == "error" and self.selects(f.code)}
+        return sum(graded.severity != "error" and graded.ignored is None for graded in errors.values())
+
     def unused(self, findings: Iterable[Finding], level: Level) -> tuple[str, ...]:
         """Return the ignores of the configuration that silenced nothing, where this level looks at all their rules.
 

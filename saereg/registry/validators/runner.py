@@ -224,6 +224,7 @@ class _Run:
                 warnings=counts["warning"],
                 notes=counts["note"],
                 ignored=sum(f.ignored is not None for f in ordered),
+                lowered=self.grading.lowered(self.findings),
                 unused_ignores=self.grading.unused(ordered, self.level),
                 checks=self.ran,
                 skipped=(*self.skipped, *self.subject.skipped),
