@@ -52,6 +52,9 @@ def _pattern(kind: str, markers: str, regex: str, *, plain: bool = False) -> _Pa
     return _Pattern(kind, tuple(markers.split()), re.compile(regex), plain)
 
 
+_EXAMPLE_HOST = r"(?:[A-Za-z0-9-]{1,63}\.){0,5}example\.(?:com|net|org)(?![A-Za-z0-9.-])"
+"""Names that are set aside for manuals: nobody has a password there."""
+
 _W, _END = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
 
 _EXACT = (
@@ -96,7 +99,11 @@ _EXACT = (
         "eyj",
         r"(?<![A-Za-z0-9_-])(eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,2000})",
     ),
-    _pattern("a password in a URL", "://", r"://[^\s/:@\"'<>`\\]{0,64}:([^\s/@\"'<>`\\]{3,128})@[A-Za-z0-9\[]"),
+    _pattern(
+        "a password in a URL",
+        "://",
+        r"://[^\s/:@\"'<>`\\]{0,64}:([^\s/@\"'<>`\\]{3,128})@(?!" + _EXAMPLE_HOST + r")[A-Za-z0-9\[]",
+    ),
 )
 
 _ASSIGNED = re.compile(

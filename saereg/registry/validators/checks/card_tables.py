@@ -7,7 +7,7 @@ from functools import cached_property
 
 from saereg.registry.cards.blocks import parts_of, render
 from saereg.registry.cards.card import CARD_FILE, Card, Row, Table
-from saereg.registry.cards.quantities import METRICS, Printed, labelled, printed, quantity_of
+from saereg.registry.cards.quantities import L0, METRICS, Printed, labelled, printed, quantity_of
 from saereg.registry.files.natural import natural_key
 from saereg.registry.query import fields_of
 from saereg.registry.validators.findings import finding
@@ -149,6 +149,8 @@ def _cell_findings(
     if not stated:
         stated = [(label, quantity_of(label), number) for label, number in labelled(cell)]
     for label, fields, number in stated:
+        if "%" in label + number.unit and set(fields) <= set(L0):
+            continue  # a share of the latents, which no document states
         values = [pair for name in fields for pair in names.values(artifact, name)]
         if values and not any(number.agrees(*pair) for pair in values):
             shown = f"{values[-1][0]:.6g}"

@@ -21,7 +21,14 @@ _OWN = re.compile(
 )
 _BRACES = re.compile(r"^[^\s{}$\\'\"]*\{[^\s{}'\":]*(?:\.\.|,)[^\s{}'\":]*\}[^\s$\\'\"]*$")
 _FILE = re.compile(r"\.(?:safetensors|json|jsonl|md|pt|pth|bin|npz|yaml|yml|csv|txt|parquet|png|svg|log)$", re.I)
+_PLACEHOLDER = re.compile(r"<[\w ./-]+>|…")
+_REPOSITORY = re.compile(r"([\w.-]+)/[^/]+$")
+_KIND_OF_FILE = re.compile(r"\*\.\w+$")
 _WORD = re.compile(r"[^\s|,;()<>\[\]`]+(?:\{[^\s{}]*\}[^\s|;()<>\[\]`,]*)+")
+
+
+MOST_PATTERNS = 50
+"""Patterns that fit nothing and are told of; each of them is held against every file."""
 
 
 def cards_of(release: ReleaseSubject) -> Iterator[tuple[str, Card]]:
@@ -131,9 +138,13 @@ def _dead(link: Link, path: str, card: Card, tree: _Tree) -> str | None:
 
 def paths_literal(release: ReleaseSubject) -> Iterator[Finding]:
     """SR511: a path that is given as that of a file is one, with no braces or stars for a shell to fill in."""
+    files = "".join(f"/{path}\n" for path in release.files)
+    folders = _folders(release.files)
+    told = 0
     for path, card in cards_of(release):
         for line, text in _paths(card):
-            if _is_pattern(text, release):
+            if told < MOST_PATTERNS and text not in release.files and _is_pattern(text, files, folders):
+                told += 1
                 message = f"{text} is no path that can be downloaded: a shell would fill it in, the Hub does not"
                 yield finding("SR511", message, path=path, line=line, found=text)
 
@@ -146,7 +157,7 @@ def _paths(card: Card) -> Iterator[tuple[int, str]]:
     for block in card.blocks:
         if block.kind in ("paragraph", "table"):
             for line in block.lines:
-                words = _WORD.findall(line.text) if "{" in line.text else ()
+                words = _WORD.findall(re.sub(r"`[^`]*`", " ", line.text)) if "{" in line.text else ()
                 found += [(line.number, word.rstrip(".:")) for word in words if _FILE.search(word.rstrip(".:"))]
     for place in found:
         if place not in seen and not any(c.isspace() for c in place[1]):
@@ -154,12 +165,32 @@ def _paths(card: Card) -> Iterator[tuple[int, str]]:
             yield place
 
 
-def _is_pattern(text: str, release: ReleaseSubject) -> bool:
+def _is_pattern(text: str, files: str, folders: set[str]) -> bool:
     """Whether a text is a path for a shell; a pattern with stars that fits files is one for `hf download --include`."""
-    if not ("/" in text or _FILE.search(text)) or _SCHEME.match(text) or text in release.files:
+    if not ("/" in text or _FILE.search(text)) or _SCHEME.match(text) or _PLACEHOLDER.search(text):
         return False
     if _BRACES.match(text):
-        return True
+        return not _names_repositories(text, folders)
     if "*" not in text or not re.fullmatch(r"[\w./*?\[\]-]+", text) or not _FILE.search(text):
         return False
-    return not any(fnmatchcase(path, text) or fnmatchcase(path, f"*/{text}") for path in release.files)
+    return not _KIND_OF_FILE.match(text) and not _fits(text, files)
+
+
+def _names_repositories(text: str, folders: set[str]) -> bool:
+    """Whether braces stand for several repositories, `org/name-{2b,9b}`, and not for files of this one."""
+    owner = _REPOSITORY.match(text)
+    return owner is not None and owner[1] not in folders and ".." not in text and not _FILE.search(text)
+
+
+def _fits(pattern: str, files: str) -> bool:
+    """Whether a pattern fits one of the files, seen from the root or from any folder.
+
+    Looked for by its beginning: a card may have a pattern in each of its 10,000 rows.
+    """
+    start = "/" + re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    at = files.find(start)
+    while at >= 0:
+        if fnmatchcase(files[at + 1 : files.index("\n", at)], pattern):
+            return True
+        at = files.find(start, at + 1)
+    return False

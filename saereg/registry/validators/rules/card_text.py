@@ -55,7 +55,8 @@ class SR511(RuleText):
 
     Reported are paths in code, in links and in tables with braces that a shell would fill in, such as `{0..4}` or
     `{a,b}`, and paths with a star that fit no file. A star that does fit is a pattern for `hf download --include`.
-    Placeholders such as `layer_{layer}` and blocks of code are left alone.
+    Placeholders such as `layer_{layer}` or `layer_<N>`, kinds of files such as `*.pt`, names of repositories such as
+    `org/saes-{2b,9b}`, and blocks of code are left alone. At most 50 are told of.
 
     Why: Neither `hf download` nor a loader fills in braces: whoever copies the path gets "404: Entry not found".
     Programs that read the table find a file that does not exist.
