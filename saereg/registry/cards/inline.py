@@ -26,7 +26,7 @@ _HREF = {
 _NAME = re.compile(r"""\b(?:id|name)\s*=\s*["']?([^"'\s>]+)""", re.I)
 _AUTO = re.compile(r"<([A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]*)>")
 _ONE_CODE = re.compile(r"`[^`\n]+`$")
-_COMMENT = re.compile(r"<!--.*?-->", re.S)
+_NOT_A_BREAK = re.compile(r"[^\n]")
 _EMPHASIS = re.compile(r"(?<!\\)(?:\*+|~~|(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w))")
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 
@@ -90,12 +90,21 @@ def inline_of(text: str, line: int, definitions: Mapping[str, str]) -> Inline:
 
 def html_of(text: str, line: int) -> Inline:
     """Return the links and the named anchors of a block of HTML."""
-    bare = _COMMENT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
+    bare = _without_comments(text)
     links: list[Link] = []
     names: list[str] = []
     for tag in _TAG.finditer(bare):
         _read_tag(tag, line + bare.count("\n", 0, tag.start()), links, names)
     return Inline(tuple(links), (), tuple(names))
+
+
+def _without_comments(text: str) -> str:
+    """Return a text of the same length and lines with blanks for its comments; each is looked for once."""
+    parts, at = [], 0
+    while (start := text.find("<!--", at)) >= 0 and (end := text.find("-->", start)) >= 0:
+        parts += [text[at:start], _NOT_A_BREAK.sub(" ", text[start : end + 3])]
+        at = end + 3
+    return "".join([*parts, text[at:]])
 
 
 def definitions_in(text: str) -> tuple[dict[str, str], str]:

@@ -199,3 +199,12 @@ def test_whole_lines_are_the_text():
     assert whole_lines_of(text) == ["a\r\n", "b\r", "c\n", "\n", "\fd\u2028e\x85f"]
     assert [line.rstrip("\r\n") for line in whole_lines_of(text)] == lines_of(text)
     assert whole_lines_of("a\n") == ["a\n"]
+
+
+@pytest.mark.parametrize("text", ["<!--", "{", "<a ", "[", "`{a,", "> ", "](", "*"])
+def test_what_is_opened_and_never_closed_is_read_once(text):
+    """A card of 200 kB of one mark: each place is looked at once, and not to the end of the file from every one."""
+    card = Card("# T\n\n" + text * (200_000 // len(text)) + "\n")
+
+    assert card.links == ()
+    assert card.tables == ()

@@ -5,7 +5,9 @@ import pytest
 from saereg.registry.files.place import FolderPlace
 from saereg.registry.validators.checks.card_text import MOST_PATTERNS, paths_literal
 from saereg.registry.validators.options import Options
+from saereg.registry.validators.runner import validate
 from saereg.registry.validators.subject import ReleaseSubject
+from tests.releases import tiny_release
 
 FILES = ("W_U/seed0.safetensors", "layer_1/topk/cfg.json", "layer_1/topk/sae_weights.safetensors")
 
@@ -50,3 +52,11 @@ def test_of_many_patterns_only_the_first_are_told_of(found):
     rows = "".join(f"| `layer_9/{i}/*.json` |\n" for i in range(MOST_PATTERNS + 5))
 
     assert len(found(f"| a |\n|---|\n{rows}")) == MOST_PATTERNS
+
+
+def test_braces_that_never_close_are_no_paths(tmp_path):
+    """200 kB of them: looked through once."""
+    release = tiny_release(tmp_path, checkpoints=False)
+    (release / "README.md").write_text((release / "README.md").read_text() + "\n" + "{" * 200_000 + "\n")
+
+    assert "SR511" not in {finding.code for finding in validate(release, "layout").findings}

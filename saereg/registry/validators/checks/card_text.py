@@ -24,8 +24,11 @@ _FILE = re.compile(r"\.(?:safetensors|json|jsonl|md|pt|pth|bin|npz|yaml|yml|csv|
 _PLACEHOLDER = re.compile(r"<[\w ./-]+>|…")
 _REPOSITORY = re.compile(r"([\w.-]+)/[^/]+$")
 _KIND_OF_FILE = re.compile(r"\*\.\w+$")
-_WORD = re.compile(r"[^\s|,;()<>\[\]`]+(?:\{[^\s{}]*\}[^\s|;()<>\[\]`,]*)+")
+_WORD = re.compile(r"[^\s|,;()<>\[\]`{}]{1,300}(?:\{[^\s{}]{0,300}\}[^\s|;()<>\[\]`,{}]{0,300})+")
 
+
+LONGEST_PATH = 1000
+"""Characters of what is still taken for a path."""
 
 MOST_PATTERNS = 50
 """Patterns that fit nothing and are told of; each of them is held against every file."""
@@ -120,7 +123,7 @@ def _dead(link: Link, path: str, card: Card, tree: _Tree) -> str | None:
         target, base = own["path"], PurePosixPath()
     elif _SCHEME.match(target) or target.startswith("/"):
         return None
-    if _BRACES.match(target):
+    if _has_braces(target):
         return None
     place, _, anchor = target.partition("#")
     place = place.partition("?")[0]
@@ -169,11 +172,16 @@ def _is_pattern(text: str, files: str, folders: set[str]) -> bool:
     """Whether a text is a path for a shell; a pattern with stars that fits files is one for `hf download --include`."""
     if not ("/" in text or _FILE.search(text)) or _SCHEME.match(text) or _PLACEHOLDER.search(text):
         return False
-    if _BRACES.match(text):
+    if _has_braces(text):
         return not _names_repositories(text, folders)
     if "*" not in text or not re.fullmatch(r"[\w./*?\[\]-]+", text) or not _FILE.search(text):
         return False
     return not _KIND_OF_FILE.match(text) and not _fits(text, files)
+
+
+def _has_braces(text: str) -> bool:
+    """Whether a text has alternatives in braces, as a shell expands them; nothing longer is a path."""
+    return len(text) <= LONGEST_PATH and _BRACES.match(text) is not None
 
 
 def _names_repositories(text: str, folders: set[str]) -> bool:
