@@ -14,6 +14,9 @@ MOST_CHARACTERS = 32 * 1024
 MOST_VALUES = 100_000
 """Most values that a front matter may stand for once its aliases are followed; without aliases it cannot have more."""
 
+MOST_OPEN = 100
+"""Brackets that may be left open: the parser finds that out for itself, but of thousands it takes a second to do so."""
+
 _ODD_ENDS = re.compile("[\x85\u2028\u2029]")
 """What ends a line for YAML, and for no editor."""
 
@@ -75,6 +78,9 @@ def read_front_matter(text: str) -> FrontMatter:
     body, lines = text[start.end() : end.start()], _count(text[: end.start()]) + 1
     if len(body) > MOST_CHARACTERS:
         sentence = f"the front matter has {len(body)} characters; at most {MOST_CHARACTERS} are read"
+        return FrontMatter(present=True, problems=(Problem(sentence, first),), end=lines)
+    if body.count("[") + body.count("{") - body.count("]") - body.count("}") > MOST_OPEN:
+        sentence = "the front matter opens brackets that it never closes"
         return FrontMatter(present=True, problems=(Problem(sentence, first),), end=lines)
     values, places, problems = _read(body, first + 1)
     return FrontMatter(True, values, places, problems, lines)

@@ -208,3 +208,10 @@ def test_what_is_opened_and_never_closed_is_read_once(text):
 
     assert card.links == ()
     assert card.tables == ()
+
+
+def test_brackets_that_a_front_matter_never_closes_are_one_problem():
+    """Thousands of them are not even handed to the parser."""
+    card = Card("---\nx: " + "[" * 20_000 + "\n---\n\n# T\n")
+
+    assert [p.sentence for p in card.front_matter.problems] == ["the front matter opens brackets that it never closes"]
