@@ -4,6 +4,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import inf
 
 import yaml
@@ -15,7 +16,7 @@ MOST_VALUES = 100_000
 """Most values that a front matter may stand for once its aliases are followed; without aliases it cannot have more."""
 
 MOST_OPEN = 100
-"""Brackets that may be left open: the parser finds that out for itself, but of thousands it takes a second to do so."""
+"""Brackets that may be open at once: of thousands the parser takes a second to say that they are too many."""
 
 _ODD_ENDS = re.compile("[\x85\u2028\u2029]")
 """What ends a line for YAML, and for no editor."""
@@ -79,11 +80,17 @@ def read_front_matter(text: str) -> FrontMatter:
     if len(body) > MOST_CHARACTERS:
         sentence = f"the front matter has {len(body)} characters; at most {MOST_CHARACTERS} are read"
         return FrontMatter(present=True, problems=(Problem(sentence, first),), end=lines)
-    if body.count("[") + body.count("{") - body.count("]") - body.count("}") > MOST_OPEN:
-        sentence = "the front matter opens brackets that it never closes"
+    if _deepest(body) > MOST_OPEN:
+        sentence = f"the front matter opens more than {MOST_OPEN} brackets inside each other"
         return FrontMatter(present=True, problems=(Problem(sentence, first),), end=lines)
     values, places, problems = _read(body, first + 1)
     return FrontMatter(True, values, places, problems, lines)
+
+
+def _deepest(body: str) -> int:
+    """Return how many brackets are open at once; those in quotes count as well, of which nobody writes a hundred."""
+    changes = (1 if mark in "[{" else -1 for mark in body if mark in "[]{}")
+    return max(accumulate(changes), default=0)
 
 
 def _count(text: str) -> int:

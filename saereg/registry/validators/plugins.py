@@ -65,7 +65,7 @@ def _load(name: str) -> object:
         raise UsageError(f"plugin {name!r} is offered by several packages: {owners}; uninstall all but one")
     try:
         return offered[0].load()
-    except Exception as error:
+    except Exception as error:  # somebody else's module may raise anything; its name is what the user needs
         raise UsageError(f"plugin {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
 
 

@@ -66,12 +66,18 @@ def validate(
         require_folder(target)
     place = FolderPlace(target) if isinstance(target, Path) else target
     subject = ReleaseSubject(place, _completed(options, place, grading))
-    if not (place.folder / MANIFEST_FILE).is_file() if place.folder else MANIFEST_FILE not in subject.files:
+    if not _has_manifest(subject):
         raise NothingToValidateError(f"{place.folder or place.name} holds no {MANIFEST_FILE}: nothing to validate")
     if level in DEAR:
         require_torch(f"validating at level {level}")
         _ = subject.root
     return _Run(subject, level, grading, book.checks, progress).report()
+
+
+def _has_manifest(subject: ReleaseSubject) -> bool:
+    """Whether there is a manifest; one that is a link out of a folder is there too, and a finding."""
+    folder = subject.place.folder
+    return (folder / MANIFEST_FILE).is_file() if folder else MANIFEST_FILE in subject.files
 
 
 def _completed(options: Options | None, place: Place, grading: Grading) -> Options:
@@ -168,7 +174,7 @@ class _Run:
             self.findings.append(finding("SR002", message, artifact=owner, path=path, hint=hint))
         except SaeregError:
             raise
-        except Exception as error:
+        except Exception as error:  # of third-party code; our own mistakes stay what they are
             if check in CHECKS:
                 raise
             raise UsageError(f"the third-party check {check.name!r} failed: {type(error).__name__}: {error}") from error

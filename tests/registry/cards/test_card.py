@@ -210,8 +210,17 @@ def test_what_is_opened_and_never_closed_is_read_once(text):
     assert card.tables == ()
 
 
-def test_brackets_that_a_front_matter_never_closes_are_one_problem():
+@pytest.mark.parametrize("brackets", ["[" * 20_000, "[" * 9_000 + "]" * 9_000, "{a: " * 101 + "}" * 101])
+def test_brackets_of_a_front_matter_that_are_nested_too_deeply_are_one_problem(brackets):
     """Thousands of them are not even handed to the parser."""
-    card = Card("---\nx: " + "[" * 20_000 + "\n---\n\n# T\n")
+    card = Card(f"---\nx: {brackets}\n---\n\n# T\n")
 
-    assert [p.sentence for p in card.front_matter.problems] == ["the front matter opens brackets that it never closes"]
+    sentences = [problem.sentence for problem in card.front_matter.problems]
+    assert sentences == ["the front matter opens more than 100 brackets inside each other"]
+
+
+def test_a_front_matter_may_open_many_brackets_one_after_the_other():
+    """Depth counts, not number."""
+    card = Card("---\nx: [" + "[1], " * 500 + "[2]]\n---\n")
+
+    assert (card.front_matter.problems, len(card.front_matter.values["x"])) == ((), 501)
