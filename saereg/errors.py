@@ -5,6 +5,7 @@ SaeregError                  everything below; the command line prints it as one
 │   ├── DocumentError        a JSON or YAML document does not parse or fit its schema       exit 2
 │   ├── UnknownNameError     a name is not in a table (also a KeyError)                     exit 2
 │   ├── MissingExtraError    the command needs an extra that is not installed               exit 2
+│   ├── DataUnavailableError what an evaluation is computed from is not on this machine     exit 2
 │   └── InvalidReleaseError  publishing was refused: the report has errors                  exit 1
 ├── FormatError              a folder is in no known layout, or in several                  exit 2
 ├── WeightsError             a tensor is missing, extra, or of the wrong shape or dtype     exit 2
@@ -41,6 +42,16 @@ class SaeregError(Exception):
     """Base of every error that saereg raises on purpose."""
 
     exit_code = ExitCode.USAGE
+
+    def __reduce__(self) -> "tuple[object, ...]":
+        """Keep the sentence and the attributes on the way from another process; `__init__` takes other words."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[SaeregError], arguments: tuple[object, ...], attributes: dict[str, object]) -> SaeregError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(attributes)
+    return error
 
 
 class UsageError(SaeregError):
@@ -93,6 +104,18 @@ class WeightsError(SaeregError):
     def __init__(self, path: object, problem: str, tensor: str | None = None) -> None:
         self.path, self.problem, self.tensor = str(path), problem, tensor
         super().__init__(f"{path}: {tensor}: {problem}" if tensor else f"{path}: {problem}")
+
+
+class DataUnavailableError(UsageError):
+    """What the rows of an evaluation are computed from, a model or its checkpoints, is not on this machine.
+
+    Attributes:
+        why: what is missing, and which option gives it, without the folders of this machine: an index is published.
+    """
+
+    def __init__(self, why: str, here: object = None) -> None:
+        self.why = why
+        super().__init__(why if here is None else f"{here}: {why}")
 
 
 class InvalidReleaseError(UsageError):

@@ -16,6 +16,7 @@ from saereg.schemas.manifest import Manifest
 from saereg.schemas.plan import Plan, Receipt
 from saereg.schemas.report import REPORT_LINE, Report
 from saereg.schemas.training import TrainConfig
+from saereg.schemas.transfer import TransferMatrix
 
 FOLDER = Path(__file__).parent / "json"
 
@@ -30,6 +31,7 @@ DOCUMENTS: dict[str, TypeAdapter[Any]] = {
     "collection": TypeAdapter(Collection),
     "train": TypeAdapter(TrainConfig),
     "conversion": TypeAdapter(Conversion),
+    "transfer": TypeAdapter(TransferMatrix),
 }
 """Every document with a schema; the major version is part of the file name."""
 

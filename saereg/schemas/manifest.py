@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, field_validator, model_validator
 
 from saereg.schemas.document import SCHEMA_FILES, SCHEMA_VERSION, Document, Record, SchemaVersion, Sha256
+from saereg.schemas.evaluation import Evaluation
 from saereg.schemas.metrics import Claim
 from saereg.schemas.names import ArtifactId, Key, ReleasePath, Revision
 from saereg.schemas.recipe import SourceTensor
@@ -76,25 +77,6 @@ class ReleaseInfo(Record):
     """Training code."""
     sister_releases: tuple[str, ...] = ()
     """References of releases of the same family."""
-
-
-class Evaluation(Record):
-    """Data on which metrics are recomputed."""
-
-    source: Literal["activations"]
-    """Kind of source: rows of activations stored in a safetensors file."""
-    path: ReleasePath
-    """File in the release."""
-    tensor: str = "x"
-    """Name of the tensor of inputs, shape (rows, d_in), or (rows, n_sources, d_in) for a crosscoder."""
-    target: str | None = None
-    """Name of the tensor of targets, shape (rows, d_out), for a transcoder."""
-    rows: int = Field(gt=0)
-    """Rows in the tensor."""
-    site: Key | None = None
-    """Site they were collected at."""
-    dataset: Key | None = None
-    """Data set they come from."""
 
 
 class Sparsity(Record):
