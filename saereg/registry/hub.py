@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,15 @@ def fetch_folder(repo: str, revision: str, folder: str) -> Path:
     return _snapshot(repo, revision, [f"{glob.escape(folder)}/*", "*.json"])
 
 
+def fetch_path(repo: str, revision: str, path: str) -> Path:
+    """Download one file, or the files of one folder, at a resolved commit and return the snapshot of the release.
+
+    Raises:
+        PublishError: when the repository, revision or network is not there.
+    """
+    return _snapshot(repo, revision, [glob.escape(path), f"{glob.escape(path)}/*", "*.json"])
+
+
 def fetch_everything(repo: str, revision: str | None) -> Path:
     """Return the local snapshot of a whole repository; with HF_HUB_OFFLINE, the one that is there.
 
@@ -83,6 +92,60 @@ def _snapshot(repo: str, revision: str | None, patterns: list[str] | None) -> Pa
     return Path(found)
 
 
+MODEL_FILES = (
+    ("config.json", "model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"),
+    ("config.json", "pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json"),
+)
+"""What is needed of a repository to run a model: where it has no safetensors, pickles, which are read without code."""
+
+
+def fetch_model(repo: str, revision: str | None) -> Path:
+    """Return the local snapshot of a model, configuration and weights, downloaded where it is not there yet.
+
+    Raises:
+        UsageError: when the name cannot be that of a repository, or it holds no weights.
+        PublishError: when the repository, revision or network is not there.
+    """
+    if is_commit(revision) or is_offline():
+        known = cached_model(repo, revision)
+        if known is not None:
+            return known
+    for patterns in MODEL_FILES:
+        folder = _snapshot(repo, revision, list(patterns))
+        if any(any(folder.glob(pattern)) for pattern in patterns[1:3]):
+            return folder
+    raise UsageError(f"{name_of(repo, revision)} holds neither {MODEL_FILES[0][1]} nor {MODEL_FILES[1][1]}")
+
+
+def cached_model(repo: str, revision: str | None) -> Path | None:
+    """Return the snapshot of a model in the local cache; None when it is not there, or only in part."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    for patterns in MODEL_FILES:
+        try:
+            found = snapshot_download(repo, revision=revision, allow_patterns=list(patterns), local_files_only=True)
+        except (HFValidationError, LocalEntryNotFoundError):
+            continue
+        if any(any(Path(found).glob(pattern)) for pattern in patterns[1:3]):
+            return Path(found)
+    return None
+
+
+def branches(repo: str) -> tuple[str, ...]:
+    """Return the names of all branches and tags of a repository.
+
+    Raises:
+        UsageError: when the name cannot be that of a repository.
+        PublishError: when the repository or network is not there.
+    """
+    from huggingface_hub import HfApi
+
+    with asking(name_of(repo, None)):
+        found = HfApi(library_name="saereg").list_repo_refs(repo)
+    return tuple(ref.name for ref in (*found.branches, *found.tags))
+
+
 def name_of(repo: str, revision: str | None) -> str:
     """Return the reference of a release on the Hub, as a user would write it."""
     return f"hf://{repo}{'@' + revision if revision else ''}"
@@ -91,6 +154,13 @@ def name_of(repo: str, revision: str | None) -> str:
 def is_commit(revision: str | None) -> bool:
     """Whether a revision is a full commit, which no longer moves."""
     return re.fullmatch(r"[0-9a-f]{40}", revision or "") is not None
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE is set: then only what was fetched before is used."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def patience() -> float:
@@ -161,15 +231,46 @@ def _impatient() -> Iterator[None]:
         if (wait := wait_asked(response)) > LONGEST_WAIT:
             raise BusyHubError(f"too many requests; the Hub asks to wait {wait:.0f} seconds, or set HF_TOKEN")
 
-    session, log = get_session(), logging.getLogger("huggingface_hub")
-    hooks, level = session.event_hooks, log.level
-    session.event_hooks = {"request": [*hooks["request"], asked], "response": [*hooks["response"], answered]}
+    log, ended = logging.getLogger("huggingface_hub"), contextlib.ExitStack()
+
+    def listen() -> None:
+        session = get_session()
+        ended.enter_context(_hooked(session, {"request": asked, "response": answered}))
+        ended.enter_context(_when_closed(session, listen))
+
+    level = log.level
     log.setLevel(logging.ERROR)
+    with ended:
+        ended.callback(log.setLevel, level)
+        listen()
+        yield
+
+
+@contextlib.contextmanager
+def _hooked(session: Any, more: dict[str, Callable[[Any], None]]) -> Iterator[None]:  # noqa: ANN401
+    hooks = session.event_hooks
+    session.event_hooks = {when: [*those, *([more[when]] if when in more else [])] for when, those in hooks.items()}
     try:
         yield
     finally:
         session.event_hooks = hooks
-        log.setLevel(level)
+
+
+@contextlib.contextmanager
+def _when_closed(session: Any, then: Callable[[], None]) -> Iterator[None]:  # noqa: ANN401
+    """Do something when the session is closed in the block because it cannot connect: the client takes a new one."""
+    close = session.close
+
+    def closed() -> None:
+        close()
+        if isinstance(sys.exc_info()[1], client_error()):  # else whoever closes it may hold the lock of sessions
+            then()
+
+    session.close = closed
+    try:
+        yield
+    finally:
+        session.close = close
 
 
 def wait_asked(response: Any) -> float:  # noqa: ANN401
@@ -179,6 +280,23 @@ def wait_asked(response: Any) -> float:  # noqa: ANN401
     after = response.headers.get("Retry-After", "")
     reset = re.search(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)", response.headers.get("RateLimit", ""))
     return float(reset[1]) if reset else float(after) if after.isdecimal() else 0.0
+
+
+@contextlib.contextmanager
+def bar(what: str, size: int) -> Iterator[Callable[[int], object]]:
+    """Show how much of a file is fetched, on a terminal, as the client of the Hub does.
+
+    Args:
+        what: its name.
+        size: its bytes.
+
+    Yields:
+        What to call with the number of bytes after each block of them.
+    """
+    from huggingface_hub.utils import tqdm
+
+    with (_bar() or tqdm)(total=size, unit="B", unit_scale=True, desc=what) as shown:
+        yield shown.update
 
 
 def _bar() -> Any:  # noqa: ANN401 - a progress bar class of the Hub client, or None for its own

@@ -61,7 +61,7 @@ def open_place(target: str) -> Place:
     if reference.artifact is not None:
         whole = hub.name_of(reference.repo, reference.revision)
         raise UsageError(f"{target}: a release is validated as a whole; write {whole}")
-    opened = _cached if constants.HF_HUB_OFFLINE else _listed
+    opened = _cached if constants.HF_HUB_OFFLINE else open_repository
     return opened(reference.repo, reference.revision)
 
 
@@ -74,7 +74,14 @@ def _cached(repo: str, revision: str | None) -> Place:
     return place
 
 
-def _listed(repo: str, revision: str | None) -> Place:
+def open_repository(repo: str, revision: str | None) -> "HubPlace":
+    """Open any repository of weights, a release or not: resolve the revision once, and list its files once.
+
+    Raises:
+        UsageError: when the name cannot be that of a repository.
+        PublishError: when the repository, revision or network is not there.
+        NothingToValidateError: when the repository has no commit.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -211,6 +218,15 @@ class HubPlace:
         if self._is_small(path):
             return self.read(path)[:count]
         return self._fetch(path, 0, count)
+
+    def span(self, path: str, begin: int, count: int) -> bytes:
+        """Return some bytes of a file, of one request; nothing is kept.
+
+        Raises:
+            OSError: when the Hub does not have it.
+            PublishError: when the Hub cannot be asked.
+        """
+        return self._fetch(path, begin, count)
 
     def header(self, path: str) -> Header:
         """Return the checked header of a safetensors file, of at most two requests.

@@ -5,7 +5,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from saereg.schemas.metrics import Claim
+from saereg.schemas.metrics import Claim, MetricId
 from saereg.trainers.golden import forward
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 2048
 
-STATED = {"explained_variance": 4, "l0": 2}
+STATED: dict[MetricId, int] = {"explained_variance": 4, "l0": 2}
 """Metric → decimals that are printed."""
 
 
@@ -27,6 +27,7 @@ def claims_of(sae: Any, held_out: "Tensor", evaluation: str) -> tuple[Claim, ...
     """
     import torch
 
+    from saereg.registry.kernels.active import active_of
     from saereg.registry.metrics.definitions import DEFINITIONS
     from saereg.registry.metrics.moments import Moments, moments_of
 
@@ -35,7 +36,7 @@ def claims_of(sae: Any, held_out: "Tensor", evaluation: str) -> tuple[Claim, ...
         for first in range(0, len(held_out), BATCH_ROWS):
             x = held_out[first : first + BATCH_ROWS].to(sae.dtype)
             f, x_hat = forward(sae, x)
-            batch = moments_of(x, x_hat, f, first)
+            batch = moments_of(x, x_hat, active_of(f), first)
             total = batch if total is None else total.merge(batch)
     claims = []
     for metric, decimals in STATED.items():

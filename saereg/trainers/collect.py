@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Literal
 
 from saereg.errors import UsageError
 from saereg.registry.files.atomic import write_text_atomically
+from saereg.registry.models.hooks import capture
+from saereg.registry.models.model import LoadedModel, ModelSource, load_model
+from saereg.registry.models.sites import ResolvedSite, describe, probe, resolve
 from saereg.schemas.collection import CollectedSite, Collection, Cursor
 from saereg.schemas.site import DatasetRef
 from saereg.trainers.corpus import Corpus
-from saereg.trainers.hooks import capture
-from saereg.trainers.model import LoadedModel, ModelSource, load_model
 from saereg.trainers.packing import Batch, Framing, batches, framing
 from saereg.trainers.resume import resumed
 from saereg.trainers.shards import COLLECTION_FILE, ShardBuffer, remove_leftovers
-from saereg.trainers.sites import ResolvedSite, describe, probe, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,7 @@ class CollectConfig:
     Attributes:
         model: local folder or repository id.
         corpus: names of corpora, see `saereg.trainers.corpus`.
-        sites: specifications, see `saereg.trainers.sites.resolve`.
+        sites: specifications, see `saereg.registry.models.sites.resolve`.
         out: folder of the collection.
         rows: rows per site, one per token.
         context_size: tokens per context, special tokens included.

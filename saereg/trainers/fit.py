@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saereg.errors import UsageError
+from saereg.registry.models.model import require
 from saereg.schemas.collection import Collection
 from saereg.schemas.training import SPARSITY, SaeSettings, TrainConfig
-from saereg.trainers.model import require
 
 if TYPE_CHECKING:
     from torch import Tensor

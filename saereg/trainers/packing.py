@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from saereg.errors import UsageError
+from saereg.registry.models.model import LoadedModel
 from saereg.schemas.collection import Cursor
 from saereg.schemas.site import TokenPolicy
-from saereg.trainers.model import LoadedModel
 
 LONGEST_SLICE = 200_000
 """Characters that are tokenized at once: a longer document is cut here, so that memory stays bounded."""

@@ -10,15 +10,16 @@ from saereg.registry.evidence.golden_file import write_golden
 from saereg.registry.files.atomic import write_bytes_atomically
 from saereg.registry.files.digest import sha256_of
 from saereg.registry.files.names import GOLDEN_FILE, LOG_FILE
+from saereg.registry.models.model import require, slug
 from saereg.schemas.collection import Collection
-from saereg.schemas.manifest import Evaluation, ReleaseInfo, SaeArtifact, SourceCheckpoint, Sparsity, TrainingFacts
+from saereg.schemas.evaluation import ActivationRows
+from saereg.schemas.manifest import ReleaseInfo, SaeArtifact, SourceCheckpoint, Sparsity, TrainingFacts
 from saereg.schemas.training import TrainConfig
 from saereg.trainers.activations import Activations, read_collection
 from saereg.trainers.claims import claims_of
 from saereg.trainers.export import WEIGHTS_FILE, export, inference_config, save_checkpoint, write_evaluation
 from saereg.trainers.fit import Fitted, build, check_settings, fit, tools
 from saereg.trainers.golden import make_golden
-from saereg.trainers.model import require, slug
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def _artifact(config: TrainConfig, collection: Collection, fitted: Fitted, sourc
 
 def _references(config: TrainConfig, collection: Collection) -> References:
     site, dataset = collection.sites[config.site].site, slug(collection.dataset.id)
-    held_out = Evaluation(
+    held_out = ActivationRows(
         source="activations",
         path=_evaluation_path(config),
         rows=config.evaluation.rows,

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saereg.trainers.model import require
+from saereg.registry.models.model import require
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,11 +1,13 @@
 """Releases on the Hub: documents first, weights only of the artifact asked for, and every failure is a line."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.cases.tools import edit
 from tests.hub import REPO, SHA, Client, hub
 from tests.releases import tiny_release
 
@@ -151,3 +153,85 @@ def test_a_hub_that_never_answers_is_given_up(client, release, silent_on):
     assert (answer.returncode, answer.stdout) == (4, "")
     assert answer.stderr == f"error: hf://{REPO}: the Hub does not answer\n"
     assert time.monotonic() - started < 20
+
+
+def test_claims_are_compared_with_what_is_on_the_hub(client, release):
+    """The weights of the artifact and the rows of its evaluation are fetched, and nothing else."""
+    with hub(release) as server:
+        answer = client.saereg(server.url, "metrics", "compare", f"hf://{REPO}", "--where", "kind = crosscoder")
+        assert (answer.returncode, answer.stderr) == (0, f"next: saereg show hf://{REPO}\n")
+        assert "W_U/cross-snapshot-2  explained_variance   -11.09  -11.0879  verified" in answer.stdout
+        fetched = {path for path in server.fetched() - DOCUMENTS if path.endswith(".safetensors")}
+        assert {path.split("/")[0] for path in fetched} == {"W_U", "evaluation"}
+        assert "evaluation/layer-1.safetensors" not in fetched
+
+
+def test_recomputing_fetches_one_artifact_and_its_rows(client, release):
+    """Nothing of the others; the numbers are those of the folder."""
+    words = ("metrics", "recompute", "--format", "json")
+    with hub(release) as server:
+        answer = client.saereg(server.url, *words, f"hf://{REPO}:layer_1/topk")
+        assert (answer.returncode, answer.stderr) == (0, "")
+        fetched = server.fetched()
+    folder = client.saereg(server.url, *words, f"{release}:layer_1/topk")
+    found, expected = ([record["measurements"] for record in json.loads(a.stdout)] for a in (answer, folder))
+    assert found == expected
+    weights = {"layer_1/topk/sae_weights.safetensors", "layer_1/topk/golden.safetensors"}
+    assert fetched == DOCUMENTS | weights | {"evaluation/layer-1.safetensors"}
+
+
+def test_of_a_model_only_configuration_and_weights_are_fetched(client, tmp_path):
+    """No code, and no weights twice in another form; afterwards the cache has it by its commit."""
+    repository = tmp_path / "model"
+    repository.mkdir()
+    names = ("config.json", "model.safetensors", "consolidated.safetensors", "pytorch_model.bin", "own.py")
+    for name in names:
+        (repository / name).write_text(name)
+    code = (
+        "from saereg.registry import hub;"
+        f"found = [hub.cached_model('{REPO}', '{SHA}'), hub.fetch_model('{REPO}', None).name,"
+        f" hub.cached_model('{REPO}', '{SHA}').name, hub.cached_model('../x', None)]; print(*found)"
+    )
+    with hub(repository) as server:
+        answer = client.python(server.url, code)
+        assert (answer.stdout, answer.stderr) == (f"None {SHA} {SHA} None\n", "")
+        assert server.fetched() == {"config.json", "model.safetensors"}
+    (repository / "model.safetensors").unlink()
+    with hub(repository) as server:
+        fresh = Client(tmp_path / "other")
+        answer = fresh.python(server.url, f"from saereg.registry import hub; hub.fetch_model('{REPO}', '{SHA}')")
+        assert answer.stderr == ""
+        assert server.fetched() == {"config.json", "pytorch_model.bin"}
+
+
+NOBODY = "http://127.0.0.1:9"
+"""Where no server listens."""
+
+
+def test_a_hub_that_cannot_be_reached_is_soon_given_up(client):
+    """The client takes a new session after each refused connection; its limits are those of the old one."""
+    code = (
+        "import time; waits = []; time.sleep = waits.append\n"
+        "from saereg.registry.models.folders import folder_of\n"
+        "for _ in range(2):\n"
+        f"    try: folder_of('{REPO}', 'hf://{REPO}', '{SHA}')\n"
+        "    except Exception as problem: print(problem, waits)\n"
+    )
+
+    answer = client.python(NOBODY, code)
+
+    assert answer.stderr == ""
+    assert answer.stdout == 2 * f"hf://{REPO}@{SHA}: the Hub does not answer [1, 2]\n"
+
+
+def test_a_model_that_the_hub_does_not_give_is_as_one_that_is_not_here(client, release, tmp_path):
+    """A claim that needs it is not verifiable, and nothing else fails."""
+    shutil.copytree(release, tmp_path / "release")
+    values = {"source": "parameters", "tensor": "embed_out.weight", "steps": [0, 1000], "rows": 12, "site": "W_U"}
+    edit(tmp_path / "release/manifest.json", lambda m: m["evaluations"].update(vocabulary=values))
+
+    answer = client.saereg(NOBODY, "metrics", "compare", str(tmp_path / "release"), "--model", "tiny=hf://no/thing")
+
+    assert (answer.returncode, answer.stderr.splitlines()[1:]) == (0, [])
+    assert "1 verified, 1 not verifiable" in answer.stdout
+    assert "not verifiable: hf://no/thing@step0: " in answer.stdout

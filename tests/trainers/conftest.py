@@ -1,4 +1,4 @@
-"""Tiny real transformers with random weights, made once, and one small collection that the training tests share."""
+"""Tiny real transformers, made once, and one small collection that the training tests share."""
 
 import random
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 from saereg.schemas.manifest import ReleaseInfo
 from saereg.schemas.training import TrainConfig
 from saereg.trainers.collect import CollectConfig, collect
+from tests.tiny_models import WORDS, save_bert, save_neox
 
-WORDS = [f"word{i}" for i in range(40)]
 INFO = ReleaseInfo(name="tiny", version="0.1.0", title="Tiny", license="mit")
 
 SETTINGS = {
@@ -21,53 +21,16 @@ SETTINGS = {
 }
 
 
-def _tokenizer(special, framed, **names):
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = {token: i for i, token in enumerate([*special, *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=special[0]))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    if framed:
-        ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
-        tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=special[0], **names)
-
-
 @pytest.fixture(scope="session")
 def neox(tmp_path_factory) -> Path:
-    """A pre-norm decoder: three layers of width 16, EOS between documents, no BOS of its own accord."""
-    import torch
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
-
-    folder = tmp_path_factory.mktemp("models") / "tiny-neox"
-    torch.manual_seed(0)
-    config = GPTNeoXConfig(
-        vocab_size=64, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=64, initializer_range=0.3,
-    )  # fmt: skip
-    GPTNeoXForCausalLM(config).save_pretrained(folder)
-    _tokenizer(["[UNK]", "<eos>"], False, eos_token="<eos>", bos_token="<eos>").save_pretrained(folder)
-    return folder
+    """A pre-norm decoder."""
+    return save_neox(tmp_path_factory.mktemp("models") / "tiny-neox")
 
 
 @pytest.fixture(scope="session")
 def bert(tmp_path_factory) -> Path:
-    """A post-norm encoder: three layers of width 16, [CLS] … [SEP] around each context."""
-    import torch
-    from transformers import BertConfig, BertModel
-
-    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=64, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=64, architectures=["BertModel"],
-    )  # fmt: skip
-    BertModel(config).save_pretrained(folder)
-    special = ["[UNK]", "[PAD]", "[CLS]", "[SEP]"]
-    names = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    _tokenizer(special, True, **names).save_pretrained(folder)
-    return folder
+    """A post-norm encoder."""
+    return save_bert(tmp_path_factory.mktemp("models") / "tiny-bert")
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from saereg.errors import UsageError
+from saereg.registry.models.hooks import run_with_capture
+from saereg.registry.models.model import LoadedModel, slug
 from saereg.schemas.site import Site
-from saereg.trainers.hooks import run_with_capture
-from saereg.trainers.model import LoadedModel, slug
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,6 +104,20 @@ def _explicit(path: str, loaded: LoadedModel) -> ResolvedSite:
         return ResolvedSite(slug(path), path, None, stream, f"the output of {path}, outside the layers")
     layer, rest = int(inside[1]), inside[2] or ""
     return ResolvedSite(slug(path), path, layer, _stream_of(rest), f"the output of {path}" if rest else None)
+
+
+def locate(path: str, loaded: LoadedModel) -> str:
+    """Return a module path as this model has it: with or without the name of the inner model in front.
+
+    `gpt_neox.layers.3` of a model with its head is `layers.3` of the same model without it.
+
+    Raises:
+        UsageError: when the model has no such module.
+    """
+    inner = f"{loaded.model.base_model_prefix}."
+    known = {name for name, _ in loaded.model.named_modules()}
+    found = next((name for name in (path, inner + path, path.removeprefix(inner)) if name in known), None)
+    return found if found is not None else _explicit(path, loaded).module
 
 
 def _parents(path: str) -> Iterable[str]:
