@@ -98,18 +98,37 @@ class Dictionary:
         Raises:
             UsageError: when f has the wrong width, or x is needed to map x_hat back and is not given.
         """
+        if x is not None:
+            return self.decode_in_both_units(f, x)[0]
         self._check_latents(f)
-        f = f.to(self.dtype)
-        if x is None:
-            return self._undo_without_rows()(self._architecture.decode(self._tensors, self.cfg, f))
-        rows = self._rows(x)
+        return self._undo_without_rows()(self._architecture.decode(self._tensors, self.cfg, f.to(self.dtype)))
+
+    def decode_in_both_units(self, f: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return x_hat, and the rows and their reconstruction in the units that the encoder reads.
+
+        Args:
+            f: as for `decode`.
+            x: the rows that f encodes.
+
+        Returns:
+            (x_hat, x_in, x_hat_in), heads flattened in the last two. Without a normalization that is inverted on
+            output, x_hat_in is x_hat; a skip connection is in it, too.
+
+        Raises:
+            UsageError: when f or x has the wrong width.
+        """
+        self._check_latents(f)
+        f, rows = f.to(self.dtype), self._rows(x)
         x_in, undo = normalize(rows, self._tensors, self.cfg)
         if self._architecture.context is not None:
             f = f + self._architecture.context(self._tensors, self.cfg, x_in)
-        x_hat = undo(self._architecture.decode(self._tensors, self.cfg, f))
+        x_hat_in = self._architecture.decode(self._tensors, self.cfg, f)
+        x_hat = undo(x_hat_in)
         if self.semantics.skip != "none":
-            x_hat = x_hat + self._skip(rows.to(self.dtype))
-        return x_hat.reshape(x.shape) if self.semantics.reshape == "hook_z" else x_hat
+            skipped = self._skip(rows.to(self.dtype))
+            x_hat, x_hat_in = x_hat + skipped, x_hat_in + (skipped if undo.scale is None else skipped / undo.scale)
+        shaped = x_hat.reshape(x.shape) if self.semantics.reshape == "hook_z" else x_hat
+        return shaped, x_in, x_hat if undo.is_identity else x_hat_in
 
     def _skip(self, x: Tensor) -> Tensor:
         if isinstance(self.cfg, CrossLayerConfig):
@@ -129,16 +148,7 @@ class Dictionary:
 
     def _rows(self, x: Tensor) -> Tensor:
         """Return x checked, with heads flattened."""
-        cfg = self.cfg
-        if isinstance(cfg, CrosscoderConfig | CrossLayerConfig):
-            _check_rows_of_several(x, cfg)
-        elif self.semantics.reshape == "hook_z":
-            if x.ndim < 2 or x.shape[-2] * x.shape[-1] != cfg.d_in:
-                expected = f"(..., heads, width) with heads × width = d_in = {cfg.d_in}"
-                raise UsageError(f"x has shape {tuple(x.shape)}, the dictionary reads {expected}")
-            x = x.flatten(-2)
-        elif x.ndim == 0 or x.shape[-1] != cfg.d_in:
-            raise UsageError(f"x has {_width(x)}, the dictionary reads d_in = {cfg.d_in}")
+        cfg, x = self.cfg, checked_rows(x, self.cfg)
         if self._architecture.context is not None and x.ndim < 3:
             expected = f"a {cfg.architecture} dictionary reads (batch, position, d_in)"
             raise UsageError(f"x has shape {tuple(x.shape)}, {expected}, positions in the order of the text")
@@ -167,6 +177,24 @@ class Dictionary:
             what = f"{cfg.architecture}, d_in={cfg.d_in}{d_out}"
         dtype = str(self.dtype).removeprefix("torch.")
         return f"Dictionary({what}, d_sae={cfg.d_sae}, {dtype}, {self.device})"
+
+
+def checked_rows(x: Tensor, cfg: ArtifactConfig) -> Tensor:
+    """Return rows that a dictionary reads, with heads flattened.
+
+    Raises:
+        UsageError: when they have another shape.
+    """
+    if isinstance(cfg, CrosscoderConfig | CrossLayerConfig):
+        _check_rows_of_several(x, cfg)
+    elif semantics_of(cfg).reshape == "hook_z":
+        if x.ndim < 2 or x.shape[-2] * x.shape[-1] != cfg.d_in:
+            expected = f"(..., heads, width) with heads × width = d_in = {cfg.d_in}"
+            raise UsageError(f"x has shape {tuple(x.shape)}, the dictionary reads {expected}")
+        x = x.flatten(-2)
+    elif x.ndim == 0 or x.shape[-1] != cfg.d_in:
+        raise UsageError(f"x has {_width(x)}, the dictionary reads d_in = {cfg.d_in}")
+    return x
 
 
 def _widest(cfg: ArtifactConfig) -> torch.dtype:

@@ -132,7 +132,7 @@ def load_path(
         SaeregError: whatever `read` raises.
     """
     require_torch("loading a dictionary")
-    _require_device(device)
+    require_device(device)
     from saereg.registry.dictionary import Dictionary
 
     reading = read(path, given, layout)
@@ -144,8 +144,12 @@ def load_path(
     return Dictionary(checkpoint)
 
 
-def _require_device(device: str) -> None:
-    """Try a device before any weights are read; torch says in many ways that there is none."""
+def require_device(device: str) -> None:
+    """Try a device before any weights are read; torch says in many ways that there is none.
+
+    Raises:
+        UsageError: when there is no such device.
+    """
     import torch
 
     try:

@@ -124,3 +124,15 @@ def _output_bias(cfg: SaelensConfig) -> Literal["b_dec", "none"]:
     """Return what is added after the decoder: a tied dictionary adds `b_dec` only if it subtracted it."""
     tied = isinstance(cfg, MatchingPursuitConfig) or (isinstance(cfg, TemporalConfig) and cfg.tied_weights)
     return "none" if tied and not cfg.apply_b_dec_to_input else "b_dec"
+
+
+def row_shape(cfg: ArtifactConfig) -> tuple[int, ...]:
+    """Return the shape of one row that a dictionary reads: (D,), or (K, D) with K sources or layers.
+
+    With `hook_z` reshaping the file may hold (heads, D / heads) instead.
+    """
+    if isinstance(cfg, CrosscoderConfig):
+        return cfg.n_sources, cfg.d_in
+    if isinstance(cfg, CrossLayerConfig):
+        return cfg.n_layers, cfg.d_in
+    return (cfg.d_in,)

@@ -34,6 +34,11 @@ class Undo:
     scale: Tensor | None = None
     shift: Tensor | None = None
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether there is nothing to undo."""
+        return self.scale is None and self.shift is None
+
     def __call__(self, x_hat: Tensor) -> Tensor:
         """Return x_hat in the units of x, in its own dtype."""
         dtype = x_hat.dtype

@@ -1,0 +1,1 @@
+"""Dictionaries run over many rows, as fast as the machine multiplies matrices."""
