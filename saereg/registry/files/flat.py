@@ -87,6 +87,11 @@ class Unpacked:
         self._file: IO[bytes] | None = None
         self._lock = threading.Lock()
 
+    def __del__(self) -> None:
+        """Close the temporary file, which frees its bytes."""
+        if self._file is not None:
+            self._file.close()
+
     def descriptor(self) -> int:
         """Return the descriptor of the unpacked bytes.
 
@@ -128,6 +133,12 @@ class FlatFile:
     entries: Mapping[str, Placed]
     facts: Mapping[str, JsonValue] = field(default_factory=dict)
 
+    def begin(self, name: str) -> int | None:
+        """Return where in the file a tensor begins that lies there in row-major order, or None."""
+        entry = self.entries[name]
+        aside = entry.unpacked is not None or (entry.column_major and len(entry.shape) > 1)
+        return None if aside else entry.begin
+
     def box(self, name: str, box: Box) -> "Tensor":
         """Return a part of a tensor, contiguous, in the stored type.
 
@@ -164,7 +175,7 @@ class FlatFile:
             return result
         view = memoryview(raw)
         for first, count in _runs(shape, box):
-            _fill(descriptor, view[done : done + count * item], entry.begin + first * item, self.path)
+            fill(descriptor, view[done : done + count * item], entry.begin + first * item, self.path)
             done += count * item
         return result
 
@@ -213,11 +224,16 @@ def _fill_strip(descriptor: int, raw: "bytearray | mmap.mmap", begin: int, strip
     for first in range(0, strip.rows, step):
         rows = min(step, strip.rows - first)
         wanted = (rows - 1) * strip.row + strip.width
-        _fill(descriptor, view[:wanted], begin + strip.first + first * strip.row, path)
+        fill(descriptor, view[:wanted], begin + strip.first + first * strip.row, path)
         result[first : first + rows] = chunk[:rows, : strip.width]
 
 
-def _fill(descriptor: int, part: memoryview, position: int, path: Path) -> None:
+def fill(descriptor: int, part: memoryview, position: int, path: Path) -> None:
+    """Read the bytes of an open file from `position` into memory, all of it.
+
+    Raises:
+        OSError: when the file ends before.
+    """
     while part:
         got = os.preadv(descriptor, [part], position)
         if got == 0:
@@ -262,6 +278,17 @@ def open_safetensors(path: Path) -> FlatFile:
     }
     assert set(ITEM_BYTES) == set(SAFETENSORS_TYPES)  # noqa: S101
     return FlatFile(path, entries, dict(header.metadata))
+
+
+def open_npy(path: Path) -> FlatFile:
+    """Open one array in numpy's own format, under the name `x`.
+
+    Raises:
+        WeightsError: when its header is not right, or it holds Python objects.
+        OSError: when it cannot be read.
+    """
+    with path.open("rb") as file:
+        return FlatFile(path, {"x": _array(path, "x", file, 0, path.stat().st_size, None)})
 
 
 def open_npz(path: Path) -> FlatFile:

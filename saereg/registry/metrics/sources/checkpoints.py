@@ -1,0 +1,136 @@
+"""Where a parameter of a model at some pretraining steps is stored: folders here, or revisions on the Hub."""
+
+import fnmatch
+import os.path
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from saereg.errors import DataUnavailableError
+from saereg.registry import hub, hub_tensors
+from saereg.registry.files.opening import open_tensors
+from saereg.registry.files.shard_index import INDEXES, WHOLE, missing, shard_of
+from saereg.schemas.evaluation import ParameterRows
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A parameter at one step.
+
+    Attributes:
+        step: pretraining step.
+        revision: name of the folder, or of the revision on the Hub.
+        path: file of this machine that holds the tensor.
+        tensor: its name in that file.
+    """
+
+    step: int
+    revision: str
+    path: Path
+    tensor: str
+
+
+def snapshots(evaluation: ParameterRows, model: str, option: str) -> tuple[Snapshot, ...]:
+    """Return where a parameter is at every step, fetched from the Hub where it must be.
+
+    Args:
+        evaluation: which parameter, and which steps.
+        model: folder of checkpoints, or id of a repository on the Hub (`hf://org/name`, or `org/name`).
+        option: how a user would name another model, for messages.
+
+    Raises:
+        DataUnavailableError: when a step is not there.
+        WeightsError: when its checkpoint does not hold the tensor.
+        PublishError: when the Hub cannot be asked.
+        OSError: when a file cannot be read.
+    """
+    folder = Path(model.removeprefix("file://")).expanduser()
+    if folder.is_dir():
+        return tuple(_local(evaluation, folder, step, option) for step in evaluation.steps)
+    repo = model.removeprefix("hf://")
+    if not re.fullmatch(r"[\w.\-]+/[\w.\-]+", repo) or repo.startswith("."):
+        raise DataUnavailableError(
+            f"what is given is neither a folder nor a repository on the Hub; give {option}", model
+        )
+    branches = hub.branches(repo) if "*" in evaluation.revision else ()
+    found = []
+    for step in evaluation.steps:
+        revision = _matching(_pattern(evaluation, step), branches, repo, option)
+        path = hub_tensors.fetch_tensor(repo, revision, evaluation.tensor)
+        found.append(Snapshot(step, revision, path, evaluation.tensor))
+    return tuple(found)
+
+
+def _pattern(evaluation: ParameterRows, step: int) -> str:
+    return evaluation.revision.replace("{step}", str(step))
+
+
+def _matching(pattern: str, names: Iterable[str], where: str | Path, option: str) -> str:
+    """Return the one name that a pattern with `*` matches; without `*`, itself."""
+    if "*" not in pattern:
+        return pattern
+    found = sorted(name for name in names if fnmatch.fnmatchcase(name, pattern))
+    if len(found) != 1:
+        many = f"{len(found)} names match it" if found else "nothing matches it"
+        here = f"{where}: {', '.join(found[:3])}" if found else where
+        raise DataUnavailableError(f"{pattern!r} is to be one checkpoint, but {many}; give {option}", here)
+    return found[0]
+
+
+def _local(evaluation: ParameterRows, root: Path, step: int, option: str) -> Snapshot:
+    pattern = _pattern(evaluation, step)
+    refs = root / "refs" if (root / "refs").is_dir() and (root / "snapshots").is_dir() else None
+    names = (
+        [path.relative_to(refs).as_posix() for path in refs.rglob("*")] if refs else [p.name for p in root.iterdir()]
+    )
+    revision = _matching(pattern, names, root, option)
+    if refs and (refs / revision).is_file():  # the cache of the Hub's client
+        folder = root / "snapshots" / (refs / revision).read_text(encoding="utf-8").strip()
+    else:
+        folder = root / revision
+    if not Path(os.path.normpath(folder)).is_relative_to(os.path.normpath(root)):
+        raise DataUnavailableError(f"{revision!r} leads out of the folder of checkpoints; give {option}", root)
+    if not folder.is_dir() and len(evaluation.steps) == 1 and _has_weights(root):
+        folder = root
+    if not folder.is_dir():
+        raise DataUnavailableError(f"the checkpoint of step {step}, {revision!r}, is missing; give {option}", root)
+    return Snapshot(step, revision, find_tensor(folder, evaluation.tensor, option), evaluation.tensor)
+
+
+def _has_weights(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (*INDEXES, *WHOLE))
+
+
+def find_tensor(folder: Path, tensor: str, option: str) -> Path:
+    """Return the file of a transformers checkpoint that holds a tensor.
+
+    Args:
+        folder: the checkpoint.
+        tensor: name of the tensor.
+        option: how a user would name another one, for messages.
+
+    Raises:
+        DataUnavailableError: when the folder holds no checkpoint, or not the shard.
+        WeightsError: when the checkpoint has no such tensor.
+        OSError: when a file cannot be read.
+    """
+    path = _file_of(folder, tensor, option)
+    entries = open_tensors(path).entries
+    if tensor not in entries:
+        raise missing(f"{folder.name}/{path.name}", tensor, entries)
+    return path
+
+
+def _file_of(folder: Path, tensor: str, option: str) -> Path:
+    for name in INDEXES:
+        if (folder / name).is_file():
+            shard = shard_of((folder / name).read_bytes(), f"{folder.name}/{name}", tensor)
+            if not (folder / shard).is_file():
+                said = f"{shard} is missing, and {name} says that it holds {tensor}; give {option}"
+                raise DataUnavailableError(said, folder)
+            return folder / shard
+    for name in WHOLE:
+        if (folder / name).is_file():
+            return folder / name
+    raise DataUnavailableError(f"the checkpoint holds none of {', '.join((*INDEXES, *WHOLE))}; give {option}", folder)
