@@ -43,7 +43,7 @@ def compare_tied(file: "TensorFile") -> Tie:
         WeightsError: when one of them is no matrix, nor a stack of matrices.
         OSError: when the file cannot be read.
     """
-    from saereg.registry.evidence.round_trip import max_abs_diff, same_bytes
+    from saereg.registry.evidence.comparing import max_abs_diff, same_bytes
 
     plan = MANY_SOURCES if len(file.entries["W_enc"].shape) > 2 else ONE_SOURCE
     made = Recipes({"": file}, plan)

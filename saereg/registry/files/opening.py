@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 
 from saereg.errors import WeightsError
-from saereg.registry.files.flat import open_npz, open_safetensors
+from saereg.registry.files.flat import open_npy, open_npz, open_safetensors
 from saereg.registry.files.pickles import open_pickle
 from saereg.registry.files.tensors import TensorFile
 
@@ -13,7 +13,7 @@ PICKLE_MARKS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def open_tensors(path: Path) -> TensorFile:
-    """Open safetensors, an npz archive, or a pickled checkpoint.
+    """Open safetensors, an npy array, an npz archive, or a pickled checkpoint.
 
     Raises:
         WeightsError: when it is none of them, or damaged.
@@ -24,6 +24,8 @@ def open_tensors(path: Path) -> TensorFile:
         start = file.read(9)
     if start[:4] == b"PK\x03\x04":
         return open_npz(path) if _is_npz(path) else open_pickle(path)
+    if start[:6] == b"\x93NUMPY":
+        return open_npy(path)
     # the length of a safetensors header comes first and may look like any mark: 640 is 80 02
     if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size:
         return open_safetensors(path)

@@ -53,11 +53,14 @@ class Opened:
 
     Attributes:
         tensors: name → tensor.
-        mapped: whether the tensors are the pages of the file.
+        mapped: whether the tensors are pages of a file.
+        mapping: device and inode by which Linux calls the pages that hold the very bytes of the file; None where none
+            do, or nothing says so.
     """
 
     tensors: dict[str, Any]
     mapped: bool
+    mapping: tuple[str, str] | None = None
 
 
 def main() -> None:
@@ -108,7 +111,8 @@ def _respond(
             raw = _bytes_of(tensors[request["name"]], request["box"])
             return {"bytes": raw.nbytes}, raw
         entries = {n: [str(t.dtype).removeprefix("torch."), list(t.shape)] for n, t in tensors.items()}
-        return {"entries": entries, "facts": facts}, None
+        places = _places(tensors, opened[key].mapping)
+        return {"entries": entries, "facts": facts, "places": places}, None
     except (MemoryError, RefusedError, RecursionError) as error:
         opened.clear()
         return {"error": str(error) if isinstance(error, RefusedError) else TOO_MUCH}, None
@@ -135,9 +139,52 @@ def _open(path: str, identity: list[int], opened: dict[tuple[object, ...], Opene
         if not is_zip or len(opened) >= MOST_OPEN or not all(other.mapped for other in opened.values()):
             opened.clear()
         _limit(status.st_size)
-        sizes = _record_sizes(file) if is_zip else None
+        sizes, is_little = _records(file) if is_zip else (None, False)
         tensors, facts = _contents(_load(path, file.fileno(), is_zip), status.st_size, sizes)
-    return Opened(tensors, is_zip), facts
+        mapping = _mapping(file.fileno()) if is_little else None
+    return Opened(tensors, is_zip, mapping), facts
+
+
+def _maps() -> list[tuple[int, int, int, tuple[str, str]]]:
+    """Return (start, stop, offset in its file, (device, inode)) of all mapped files; empty where it is not Linux."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+            parts = [line.split(None, 5) for line in file]
+    except OSError:
+        return []
+    return [
+        (*(int(address, 16) for address in part[0].split("-")), int(part[2], 16), (part[3], part[4]))  # type: ignore[misc]
+        for part in parts
+        if part[4] != "0"
+    ]
+
+
+def _mapping(descriptor: int) -> tuple[str, str] | None:
+    """Return what Linux calls the pages of an open file.
+
+    On some file systems (overlayfs, btrfs) that is not the device that stat tells, so a page is mapped to see it.
+    """
+    import ctypes
+    import mmap
+
+    with mmap.mmap(descriptor, 1, access=mmap.ACCESS_COPY) as page:
+        at = ctypes.addressof(ctypes.c_char.from_buffer(page))
+        return next((name for start, stop, _, name in _maps() if start <= at < stop), None)
+
+
+def _places(tensors: Mapping[str, Any], mapping: tuple[str, str] | None) -> dict[str, int]:
+    """Return tensor → where in the mapped file it begins, of those that lie there in row-major order."""
+    if mapping is None:
+        return {}
+    spans = [(start, stop, offset) for start, stop, offset, name in _maps() if name == mapping]
+    places = {}
+    for name, tensor in tensors.items():
+        if tensor.is_contiguous() and not tensor.is_neg() and tensor.numel():
+            at = tensor.data_ptr()
+            found = [at - start + offset for start, stop, offset in spans if start <= at < stop]
+            if found:
+                places[name] = found[0]
+    return places
 
 
 def _limit(size: int) -> None:
@@ -158,14 +205,25 @@ def _limit(size: int) -> None:
         return
 
 
-def _record_sizes(file: IO[bytes]) -> set[int]:
+def _records(file: IO[bytes]) -> tuple[set[int], bool]:
+    """Return the sizes of the records, and whether torch takes their bytes as they are."""
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise RefusedError("its records are compressed, which torch never does; save it again with torch.save")
-    if len({member.filename for member in members}) < len(members):
-        raise RefusedError("two of its records have the same name; save it again with torch.save")
-    return {member.file_size for member in members}
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise RefusedError("its records are compressed, which torch never does; save it again with torch.save")
+        if len({member.filename for member in members}) < len(members):
+            raise RefusedError("two of its records have the same name; save it again with torch.save")
+        orders = [member for member in members if member.filename.rpartition("/")[2] == "byteorder"]
+        is_little = sys.byteorder == "little" and all(_says_little(archive, member) for member in orders)
+    return {member.file_size for member in members}, is_little
+
+
+def _says_little(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    """Return whether a record of byte order says `little`; numbers of another order torch turns round in memory."""
+    try:
+        return member.file_size == len(b"little") and archive.read(member) == b"little"
+    except zipfile.BadZipFile:  # torch.serialization.set_crc32_options(False) writes checksums that are none
+        return False
 
 
 def _load(path: str, descriptor: int, is_zip: bool) -> object:

@@ -5,6 +5,7 @@ One child serves all pickles of this process, one after the other: starting torc
 
 import atexit
 import json
+import math
 import os
 import secrets
 import subprocess
@@ -18,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 from saereg.errors import WeightsError
 from saereg.registry.files import pickle_child
 from saereg.registry.files.blocks import require_torch
-from saereg.registry.files.flat import ITEMS
+from saereg.registry.files.flat import ITEMS, FlatFile, Placed
 from saereg.registry.files.memory import memory
 from saereg.registry.files.tensors import Box, Entry
 from saereg.schemas.jsontext import JsonValue
@@ -44,12 +45,19 @@ class PickleFile:
         entries: keys joined by `/` → shape and type.
         facts: the numbers and strings in it, likewise; objects as a phrase.
         identity: which file it was when it was opened: a box of another one would mean nothing.
+        places: tensor → where in the file it begins, of those that lie there in row-major order: these are read without
+            the child.
     """
 
     path: Path
     entries: Mapping[str, Entry]
     facts: Mapping[str, JsonValue] = field(default_factory=dict)
     identity: tuple[int, ...] = ()
+    places: Mapping[str, int] = field(default_factory=dict)
+
+    def begin(self, name: str) -> int | None:
+        """Return where in the file a tensor begins that lies there in row-major order, or None."""
+        return self.places.get(name)
 
     def box(self, name: str, box: Box) -> "Tensor":
         """Return a part of a tensor, contiguous, in the stored type.
@@ -59,6 +67,10 @@ class PickleFile:
         """
         import torch
 
+        if name in self.places and _identity(self.path) == self.identity:
+            entry = self.entries[name]
+            place = Placed(entry.dtype, entry.shape, self.places[name])
+            return FlatFile(self.path, {name: place}).box(name, box)
         _, raw = _CHILD.ask(self.path, self.identity, {"name": name, "box": box})
         shape = tuple(stop - start for start, stop in box)
         dtype = getattr(torch, self.entries[name].dtype)
@@ -80,7 +92,13 @@ def open_pickle(path: Path) -> PickleFile:
     entries = {name: Entry(dtype, tuple(shape)) for name, (dtype, shape) in answer["entries"].items()}
     odd = {name: f"tensor of {entry.dtype}" for name, entry in entries.items() if entry.dtype not in ITEMS}
     plain = {name: entry for name, entry in entries.items() if name not in odd}
-    return PickleFile(path, plain, {**answer["facts"], **odd}, identity)
+    size = identity[2]
+    places = {
+        name: begin
+        for name, begin in answer["places"].items()
+        if name in plain and 0 <= begin <= size - math.prod(plain[name].shape) * ITEMS[plain[name].dtype]
+    }
+    return PickleFile(path, plain, {**answer["facts"], **odd}, identity, places)
 
 
 def _identity(path: Path) -> tuple[int, ...]:

@@ -46,6 +46,12 @@ class TensorFile(Protocol):
     def facts(self) -> Mapping[str, JsonValue]:
         """What else the file says: the header's metadata, or the numbers and strings of a pickle, by the same names."""
 
+    def begin(self, name: str) -> int | None:
+        """Return where in the file the bytes of a tensor begin that lie there in row-major order.
+
+        None where they do not, or nobody knows: then they are read box by box.
+        """
+
     def box(self, name: str, box: Box) -> "Tensor":
         """Return a part of a tensor, contiguous, in the stored type.
 
@@ -86,6 +92,10 @@ class MemoryFile:
             name: Entry(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
             for name, tensor in self.tensors.items()
         }
+
+    def begin(self, name: str) -> int | None:
+        """Return None: there is no file."""
+        return None
 
     def box(self, name: str, box: Box) -> "Tensor":
         """Return a part of a tensor, contiguous and on the CPU."""

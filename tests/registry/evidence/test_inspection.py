@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from saereg.registry.evidence import inspection as module
 from saereg.registry.evidence.inspection import inspect
-from saereg.registry.files.blocks import row_blocks, torch_dtype
+from saereg.registry.files import spans
+from saereg.registry.files.blocks import torch_dtype
 from saereg.registry.files.header import ITEM_BYTES, read_header
 
 
@@ -20,7 +20,7 @@ def inspected(path, tensors):
 @pytest.fixture(params=[1, 100, 10**7], autouse=True, ids=["a row", "100 bytes", "whole"])
 def block_bytes(request, monkeypatch):
     """Blocks of one row, of some rows, and of all rows."""
-    monkeypatch.setattr(module, "row_blocks", lambda path, entry: row_blocks(path, entry, request.param))
+    monkeypatch.setattr(spans, "BLOCK_BYTES", request.param)
 
 
 def test_the_digest_is_that_of_the_file(tmp_path):

@@ -1,6 +1,10 @@
 """An export against its source: bytes for what was moved, a tolerance for what was folded."""
 
+import hashlib
 import json
+import os
+from collections import Counter
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -8,10 +12,11 @@ import torch
 from safetensors.torch import save_file
 
 from saereg.errors import WeightsError
+from saereg.registry.evidence import comparing
 from saereg.registry.evidence.inspection import inspect
-from saereg.registry.evidence.round_trip import FOLD_TOLERANCE, compare_with_source, disagreements
+from saereg.registry.evidence.round_trip import FOLD_TOLERANCE, disagreements, look
+from saereg.registry.files import spans
 from saereg.registry.files.digest import sha256_of
-from saereg.registry.files.flat import open_safetensors
 from saereg.registry.files.header import read_header
 from saereg.registry.files.tensors import MemoryFile
 from saereg.registry.readings import recipes
@@ -25,6 +30,9 @@ D, F = 5, 8
 @pytest.fixture(params=[1, 50, 10**7], autouse=True, ids=["a row", "50 bytes", "whole"])
 def block_bytes(request, monkeypatch):
     """Blocks of one row, of some rows, and of all rows."""
+    monkeypatch.setattr(spans, "BLOCK_BYTES", request.param)
+    monkeypatch.setattr(comparing, "TILE_BYTES", request.param)
+    monkeypatch.setattr(comparing, "LEAST_RUN", 3)
     monkeypatch.setattr(recipes, "BLOCK_BYTES", request.param)
     monkeypatch.setattr(recipes, "STRIDED_BLOCK_BYTES", request.param)
     monkeypatch.setattr(recipes, "MOST_PASSES", 10**9)
@@ -41,9 +49,9 @@ def compared(folder, exported, source, plan):
     save_file({name: tensor.contiguous() for name, tensor in source.items()}, folder / "source")
     tensors = parsed(plan)
     checkpoint = SourceCheckpoint(path="source", sha256=sha256_of(folder / "source"), tensors=tensors)
-    found = compare_with_source(open_safetensors(folder / "exported"), folder / "source", checkpoint)
-    largest = inspect(folder / "exported", read_header(folder / "exported")).largest
-    return found, disagreements(found.tensors, tensors, largest)
+    looked = look(folder / "exported", read_header(folder / "exported"), folder / "source", checkpoint)
+    found = looked.round_trip(checkpoint)
+    return found, disagreements(found.tensors, tensors, looked.inspection.largest)
 
 
 def made(plan, source):
@@ -312,3 +320,73 @@ def test_an_export_that_cannot_be_redone_is_refused(tmp_path, name):
         compared(tmp_path, exported, source, plan)
 
     assert str(caught.value) == message
+
+
+def looked(folder, exported, source, plan):
+    """Return what one pass finds, and what is wrong; the source as a pickle when its name ends so."""
+    save_file({name: tensor.contiguous() for name, tensor in exported.items()}, folder / "exported")
+    tensors = parsed(plan)
+    if source:
+        torch.save(source, folder / "source.pt")
+    checkpoint = SourceCheckpoint(path="source.pt", sha256=sha256_of(folder / "source.pt"), tensors=tensors)
+    found = look(folder / "exported", read_header(folder / "exported"), folder / "source.pt", checkpoint)
+    assert found.problem is None
+    return found, disagreements(found.tensors, tensors, found.inspection.largest, found.first)
+
+
+TIED = {"W_enc": {"key": "W", "steps": [{"do": "transpose"}]}, "W_dec": {"key": "W"}, "b": {"key": "b"}}
+
+
+@pytest.mark.parametrize(("name", "position"), [("W_enc", (4, 6)), ("W_dec", (7, 1)), ("b", (5,))])
+def test_one_bit_is_found_and_named_in_moved_transposed_and_tied_tensors(tmp_path, name, position):
+    """One source stands behind two exported tensors; one flipped bit in either is one finding, with its place."""
+    W, b = torch.randn(F, D), torch.randn(F)
+    exported = {"W_enc": W.T.contiguous(), "W_dec": W.clone(), "b": b.clone()}
+
+    whole, right = looked(tmp_path, exported, {"W": W, "b": b}, TIED)
+    exported[name].view(torch.int32)[position] ^= 1
+    altered, wrong = looked(tmp_path, exported, None, TIED)
+
+    assert right == {}
+    assert all(tensor.bitwise for tensor in whole.tensors.values())
+    assert list(wrong) == [name]
+    assert f", first at {list(position)}, expected the same bytes" in wrong[name]
+    assert altered.tensors[name].max_abs_diff > 0
+    digest = hashlib.sha256((tmp_path / "exported").read_bytes()).hexdigest()
+    assert altered.inspection == inspect(tmp_path / "exported", read_header(tmp_path / "exported"))
+    assert altered.inspection.sha256 == digest != whole.inspection.sha256
+
+
+@pytest.mark.parametrize("bits", [0x80000000, 0x7FC00001], ids=["-0.0", "another NaN"])
+@pytest.mark.parametrize("name", ["W_enc", "W_dec"])
+def test_a_transposed_and_a_tied_zero_keep_their_sign_and_a_nan_its_payload(tmp_path, name, bits):
+    """Of values alone nothing would be seen: they are equal, or no numbers both."""
+    W = torch.zeros(F, D) if bits == 0x80000000 else torch.full((F, D), float("nan"))
+    exported = {"W_enc": W.T.contiguous(), "W_dec": W.clone(), "b": torch.zeros(F)}
+    exported[name].view(torch.int32)[2, 3] = bits - 2**32 if bits >= 2**31 else bits
+
+    found, wrong = looked(tmp_path, exported, {"W": W, "b": torch.zeros(F)}, TIED)
+
+    assert {n: t.bitwise for n, t in found.tensors.items()} == {"W_enc": True, "W_dec": True, "b": True} | {name: False}
+    assert wrong == {name: wrong[name]}
+    assert wrong[name].startswith("max_abs_diff 0, first at [2, 3], expected the same bytes")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux tells which file a descriptor is")
+def test_every_byte_of_the_export_is_read_once(tmp_path, monkeypatch):
+    """Digest, values and comparison see the same block; a transposed tensor is read once more, in tiles."""
+    W, b = torch.randn(F, D), torch.randn(F)
+    looked(tmp_path, {"W_enc": W.T.contiguous(), "W_dec": W, "b": b}, {"W": W, "b": b}, TIED)
+    read = Counter()
+
+    def counting(descriptor, buffers, position):
+        got = preadv(descriptor, buffers, position)
+        read[os.readlink(f"/proc/self/fd/{descriptor}").rpartition("/")[2]] += got
+        return got
+
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", counting)
+    looked(tmp_path, {"W_enc": W.T.contiguous(), "W_dec": W, "b": b}, None, TIED)
+
+    assert read["source.pt"] == W.nbytes + W.nbytes + b.nbytes
+    assert read["exported"] == W.nbytes + W.nbytes + b.nbytes + W.nbytes

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import struct
+import sys
 import tarfile
 import zipfile
 from collections import OrderedDict
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from saereg.errors import WeightsError
-from saereg.registry.files import pickles
+from saereg.registry.files import pickle_child, pickles
 from saereg.registry.files.opening import open_tensors
 from saereg.registry.files.pickles import open_pickle
 from saereg.registry.files.tensors import whole
@@ -358,3 +359,31 @@ def test_facts_are_json(tmp_path):
         "c/0": 2,
         "c/1": 3,
     }
+
+
+def test_numbers_of_another_byte_order_are_those_that_torch_gives(tmp_path):
+    """Torch turns them round in the pages that it maps, so nothing is read past it from where they lie."""
+    expected = torch.arange(12, dtype=torch.float32).reshape(3, 4)
+    torch.save({"w": expected}, tmp_path / "little.pt")
+    with zipfile.ZipFile(tmp_path / "little.pt") as little, zipfile.ZipFile(tmp_path / "big.pt", "w") as big:
+        for name in little.namelist():
+            turned = {"byteorder": b"big", "0": expected.numpy().byteswap().tobytes()}
+            big.writestr(name, turned.get(name.rpartition("/")[2], little.read(name)))
+    found = open_pickle(tmp_path / "big.pt")
+    assert torch.equal(whole(found, "w"), expected)
+    assert torch.equal(found.box("w", ((1, 2), (0, 4))), expected[1:2])
+    assert found.begin("w") is None
+    assert torch.equal(whole(open_pickle(tmp_path / "little.pt"), "w"), expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says which file a page is of")
+def test_a_place_is_one_in_the_very_file(tmp_path):
+    """A file that was put in its place while torch opened it has other pages."""
+    for name in ("a.pt", "b.pt"):
+        torch.save({"w": torch.arange(1000.0)}, tmp_path / name)
+    tensors = torch.load(tmp_path / "a.pt", mmap=True)
+    with open(tmp_path / "a.pt", "rb") as a, open(tmp_path / "b.pt", "rb") as b:
+        begin = pickle_child._places(tensors, pickle_child._mapping(a.fileno()))["w"]
+        assert pickle_child._places(tensors, pickle_child._mapping(b.fileno())) == {}
+        a.seek(begin)
+        assert a.read(4000) == tensors["w"].numpy().tobytes()
