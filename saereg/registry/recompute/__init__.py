@@ -1,0 +1,1 @@
+"""Many dictionaries measured, here or on many machines, and resumed where a run was stopped."""

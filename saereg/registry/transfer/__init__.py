@@ -1,0 +1,1 @@
+"""Every dictionary on every corpus."""
