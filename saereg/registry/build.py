@@ -1,13 +1,15 @@
 """Build index.json: look at every file of a release and write down what is found."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from saereg import __version__
-from saereg.errors import UsageError
+from saereg.errors import UsageError, WeightsError
 from saereg.registry.cards.write import write_card
+from saereg.registry.claims.diagnosis import Diagnosed, diagnose
 from saereg.registry.files.atomic import write_text_atomically
 from saereg.registry.files.blocks import require_torch
 from saereg.registry.files.digest import sha256_of
@@ -20,21 +22,34 @@ from saereg.registry.files.names import (
     WEIGHTS_FILES,
 )
 from saereg.registry.files.roles import role_of
-from saereg.registry.metrics.claims import judge
+from saereg.registry.recompute.choosing import evaluations_of
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE, checkpoints_beside
-from saereg.registry.semantics import semantics_of
+from saereg.registry.semantics import row_shape, semantics_of
 from saereg.registry.validators.checks.layout import is_refused
+from saereg.registry.work.opening import open_executor
+from saereg.registry.work.running import run_all
 from saereg.schemas.artifact_config import ArtifactConfig, assumptions, read_config
-from saereg.schemas.index import GoldenFacts, Index, IndexArtifact, IndexFile, RoundTrip, TensorFacts
-from saereg.schemas.manifest import Artifact, Evaluation, Manifest, TranscoderArtifact
-from saereg.schemas.metrics import DType, Measurement
+from saereg.schemas.index import GoldenFacts, Index, IndexArtifact, IndexFile, TensorFacts
+from saereg.schemas.manifest import Artifact, Manifest
+from saereg.schemas.metrics import DType
 from saereg.schemas.names import path_problem
+
+if TYPE_CHECKING:
+    from saereg.registry.evidence.round_trip import Looked
 
 Progress = Callable[[str, int, int], None]
 """(what, done, total) → None."""
 
 
-def build(root: Path, *, checkpoints: Path | None = None, progress: Progress | None = None) -> Index:
+def build(
+    root: Path,
+    *,
+    checkpoints: Path | None = None,
+    models: Mapping[str, str] | None = None,
+    device: str = "cpu",
+    executor: str | None = None,
+    progress: Progress | None = None,
+) -> Index:
     """Build the index of a release and write it; all other files but the card are only read.
 
     A release without README.md gets a first one; of one that is there, the generated parts are brought up to date.
@@ -42,6 +57,9 @@ def build(root: Path, *, checkpoints: Path | None = None, progress: Progress | N
     Args:
         root: release folder with a manifest.json.
         checkpoints: folder of source checkpoints; default: `checkpoints` beside the release.
+        models: key of a base model → folder or repository on the Hub, for evaluations that its weights are needed for.
+        device: torch device on which metrics are computed.
+        executor: who looks at the artifacts, as `open_executor` has it; None: this process. The index is the same.
         progress: called after each artifact.
 
     Returns:
@@ -51,7 +69,8 @@ def build(root: Path, *, checkpoints: Path | None = None, progress: Progress | N
         UsageError: when there is no manifest, a file that it names is missing, a path is not portable, or a source
             checkpoint is another than the manifest says.
         DocumentError: when the manifest or a configuration does not fit.
-        WeightsError: when weights, golden vectors or evaluations are not what their documents say.
+        WeightsError: when weights or golden vectors are not what their documents say; or evaluations
+            that no claim is about; of others the verdict of the claim says so.
         OSError: when a file cannot be read, or the index or the card not be written.
         MissingExtraError: without the `torch` extra.
     """
@@ -61,20 +80,16 @@ def build(root: Path, *, checkpoints: Path | None = None, progress: Progress | N
         raise UsageError(f"{root} holds no {MANIFEST_FILE}; a trainer writes one, or write it by hand")
     manifest, found = Manifest.read(path), _files_by_folder(root)
     shared = _release_files(root, manifest, found)
-    parts = _Parts(root, manifest, found, {file.path: file.sha256 for file in shared})
+    parts = _Parts(root, manifest, found, {file.path: file.sha256 for file in shared}, models or {}, device)
     sources = checkpoints or checkpoints_beside(root)
-    entries = []
-    for position, claim in enumerate(manifest.artifacts):
-        entries.append(_ArtifactBuild(parts, claim, sources).entry())
-        if progress:
-            progress(claim.id, position + 1, len(manifest.artifacts))
+    entries = _entries(parts, sources, executor, progress)
     import torch
 
     index = Index(
         generated_by={"saereg": __version__, "torch": str(torch.__version__)},
         manifest_sha256=sha256_of(path),
         files=shared,
-        artifacts=tuple(entries),
+        artifacts=entries,
     )
     written = write_card(root, manifest, index)
     index = index.model_copy(update={"files": _with_written(root, shared, written)})
@@ -98,12 +113,42 @@ class _Parts:
         manifest: the claims.
         found: folder → its files, links and odd ones left out.
         digests: path → sha256 of the files that belong to no artifact, evaluations above all.
+        models: key of a base model → folder or repository to take its weights from.
+        device: torch device on which metrics are computed.
     """
 
     root: Path
     manifest: Manifest
     found: Mapping[str, Sequence[Entry]]
     digests: Mapping[str, str]
+    models: Mapping[str, str]
+    device: str = "cpu"
+
+
+def _entries(
+    parts: _Parts, checkpoints: Path | None, executor: str | None, progress: Progress | None
+) -> tuple[IndexArtifact, ...]:
+    """Return the evidence on every artifact, in the order of the manifest."""
+    claims = parts.manifest.artifacts
+    if executor is not None:  # whose workers stand in other folders
+        parts = replace(parts, root=parts.root.absolute())
+        checkpoints = checkpoints.absolute() if checkpoints is not None else None
+    builds = (_ArtifactBuild(part, claim, checkpoints) for claim, part in _apart(parts))
+    found: dict[int, IndexArtifact] = {}
+    with open_executor(executor) as workers:
+        for done in run_all(workers, _ArtifactBuild.entry, builds, name=lambda task: task.claim.id):
+            found[done.index] = done.outcome.value()
+            if progress:
+                progress(done.task.claim.id, len(found), len(claims))
+    return tuple(found[position] for position in range(len(claims)))
+
+
+def _apart(parts: _Parts) -> Iterator[tuple[Artifact, _Parts]]:
+    """Yield every artifact with what concerns it: without the files of the others, of which there may be thousands."""
+    taken = {claim.path for claim in parts.manifest.artifacts}
+    rest = {folder: files for folder, files in parts.found.items() if folder not in taken}
+    for claim in parts.manifest.artifacts:
+        yield claim, replace(parts, found=rest | {claim.path: parts.found.get(claim.path, ())})
 
 
 class _ArtifactBuild:
@@ -122,10 +167,9 @@ class _ArtifactBuild:
 
     def entry(self) -> IndexArtifact:
         """Inspect, replay, compare and measure; return the index entry."""
-        from saereg.registry.evidence.inspection import inspect
-
-        found = inspect(self.weights, self.header)
-        metrics = self._metrics()
+        looked = self._looked()
+        found = looked.inspection
+        numbers = self._numbers()
         return IndexArtifact(
             id=self.claim.id,
             files=self._files(found.sha256),
@@ -137,10 +181,10 @@ class _ArtifactBuild:
             semantics=semantics_of(self.cfg),
             decoder_norm=found.decoder_norm,
             assumptions=assumptions(self.cfg),
-            round_trip=self._round_trip(),
+            round_trip=looked.round_trip(source) if (source := self.claim.source_checkpoint) else None,
             golden=self._golden(),
-            metrics=metrics,
-            verdicts=judge(self.claim.claims, metrics),
+            metrics=numbers.measurements,
+            verdicts=numbers.verdicts,
         )
 
     def _files(self, weights_sha256: str) -> tuple[IndexFile, ...]:
@@ -159,43 +203,46 @@ class _ArtifactBuild:
         where, golden = path.relative_to(self.root).as_posix(), replayed.golden
         return GoldenFacts(path=where, made_by=golden.made_by, rows=len(golden.x), replayed=(replayed.replay,))
 
-    def _round_trip(self) -> RoundTrip | None:
-        from saereg.registry.evidence.round_trip import compare_with_source
+    def _looked(self) -> "Looked":
+        """Read the weights once, compared with their source where it is at hand, which a second thread hashes."""
+        from saereg.registry.evidence.round_trip import look
 
         source = self.claim.source_checkpoint
         if source is None or self.checkpoints is None or not (self.checkpoints / source.path).is_file():
-            return None
-        if sha256_of(self.checkpoints / source.path) != source.sha256:
-            raise UsageError(f"{self.checkpoints / source.path} is not the checkpoint that the manifest names")
-        return compare_with_source(open_safetensors(self.weights), self.checkpoints / source.path, source)
+            return look(self.weights, self.header)
+        checkpoint = self.checkpoints / source.path
+        with ThreadPoolExecutor(1) as pool:
+            digest = pool.submit(sha256_of, checkpoint)
+            looked = look(self.weights, self.header, checkpoint, source)
+        if digest.result() != source.sha256:
+            raise UsageError(f"{checkpoint} is not the checkpoint that the manifest names")
+        return looked
 
-    def _metrics(self) -> tuple[Measurement, ...]:
+    def _numbers(self) -> Diagnosed:
+        """Measure the artifact on its evaluations, and judge its claims; what cannot be had here says so."""
+        from saereg.registry.claims.measuring import measured
+        from saereg.registry.kernels.running import runner_of
         from saereg.registry.loading import load_path
-        from saereg.registry.metrics.engine import measure
+        from saereg.registry.metrics.sources.opening import Surroundings
 
-        evaluations = self._evaluations()
+        shape, claims = row_shape(self.cfg), self.claim.claims
+        evaluations = evaluations_of(self.claim, self.manifest, self.root, shape)
         if not evaluations:
-            return ()
-        dictionary = load_path(self.folder, layout=self.claim.format, as_library=True)
-        found: list[Measurement] = []
+            return diagnose((), (), claims)
         for name, evaluation in evaluations.items():
-            path = self.root / evaluation.path
-            if not path.is_file():
-                raise UsageError(f"{path} is no file; the manifest's evaluation {name!r} names it")
-            digest = self.parts.digests.get(self.manifest.evaluations[name].path)
-            found += measure(dictionary, self.root, self.manifest, name, data_sha256=digest)
-        return tuple(found)
-
-    def _evaluations(self) -> dict[str, Evaluation]:
-        """Return the evaluations at this artifact's site, and those that its claims name."""
-        site, predicts = getattr(self.claim, "site", None), isinstance(self.claim, TranscoderArtifact)
-        named = {claim.evaluation for claim in self.claim.claims}
-        return {
-            name: evaluation
-            for name, evaluation in self.manifest.evaluations.items()
-            if name in named
-            or (site is not None and evaluation.site == site and (evaluation.target is not None) == predicts)
-        }
+            path = getattr(evaluation, "path", None)
+            if path is not None and not ((self.root / path).is_file() or self.parts.found.get(path)):
+                raise UsageError(f"{self.root / path} is no file; the manifest's evaluation {name!r} names it")
+        device = self.parts.device
+        runner = runner_of(load_path(self.folder, device, layout=self.claim.format, as_library=True))
+        around = Surroundings(self.root, self.manifest, shape, self.parts.digests, self.parts.models, device)
+        predicts = self.claim.kind == "transcoder"
+        found = measured(runner, evaluations, lambda evaluation: around, claims, predicts=predicts)
+        told = {claim.evaluation for artifact in self.manifest.artifacts for claim in artifact.claims}
+        for name, error in found.failed.items():
+            if name not in told:  # else verdicts say it, and a finding of the validator
+                raise WeightsError(f"{self.claim.id} on {name!r}", str(error))
+        return found.diagnosed
 
 
 def _files_by_folder(root: Path) -> dict[str, list[Entry]]:

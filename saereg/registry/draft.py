@@ -9,7 +9,8 @@ from saereg.errors import UsageError
 from saereg.registry.files.atomic import exclusive, write_text_atomically
 from saereg.registry.release import MANIFEST_FILE
 from saereg.schemas.document import Record
-from saereg.schemas.manifest import SCHEMA_URL, Artifact, Evaluation, Manifest, ReleaseInfo
+from saereg.schemas.evaluation import Evaluation
+from saereg.schemas.manifest import SCHEMA_URL, Artifact, Manifest, ReleaseInfo
 from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy
 
 R = TypeVar("R", bound=Record)

@@ -1,12 +1,12 @@
 """Which artifacts: flat fields of an artifact, conditions on them, selections."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from saereg.errors import UnknownNameError, UsageError
 from saereg.schemas.manifest import Artifact, CrosscoderArtifact, Manifest, Sparsity, TranscoderArtifact
-from saereg.schemas.metrics import MetricId
+from saereg.schemas.metrics import Measurement, MetricId
 
 
 class HasFields(Protocol):
@@ -27,11 +27,17 @@ SMALLER_IS_BETTER = frozenset(
         "fvu",
         "mse_per_row",
         "mse_per_element",
+        "mse_row_over_batch",
+        "fvu_batch_mean",
         "nmse_uncentred_row",
         "dead_fraction",
         "l0",
         "l0_per_source_mean",
         "l0_any_source",
+        "l0_positive",
+        "l0_batch_mean",
+        "dead_rate_1e_6",
+        "ce_spliced",
     }
 )
 """Metrics of which the smallest value is the best."""
@@ -55,6 +61,17 @@ FIELDS = (
     "seed", "snapshot", "variant", "canonical", "tokens", *get_args(MetricId),
 )  # fmt: skip
 """Every field that a condition, a sort or a column can name."""
+
+
+def headline(measurements: Iterable[Measurement]) -> dict[str, Measurement]:
+    """Return metric → the measurement that stands for it where only one can: in raw units, of the first evaluation.
+
+    An index may hold more of one metric: on other evaluations, at other batch sizes and in other units.
+    """
+    found: dict[str, Measurement] = {}
+    for measurement in sorted(measurements, key=lambda m: m.units != "raw"):
+        found.setdefault(measurement.metric, measurement)
+    return found
 
 
 def fields_of(claim: Artifact, manifest: Manifest, metrics: dict[str, float | None]) -> dict[str, Any]:

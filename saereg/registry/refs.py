@@ -49,6 +49,8 @@ def parse_reference(text: str | Path) -> Reference:
         if match is None:
             raise UsageError(f"{text!r} is no reference; write hf://org/repo[@revision][:artifact]")
         return Reference(repo=match["repo"], revision=match["revision"], artifact=match["id"] or match["path"])
+    if not text.strip() or text.startswith(":"):
+        raise UsageError(f"{text!r} names no folder; the current one is '.'")
     if "://" in text:
         raise UsageError(f"{text!r}: only folders and hf://org/repo can be opened")
     if ":" not in text or _is_there(text):

@@ -10,9 +10,10 @@ from saereg.errors import NothingToValidateError, UnknownNameError, UsageError, 
 from saereg.registry import hub
 from saereg.registry.files.digest import sha256_of
 from saereg.registry.files.names import CONFIG_FILE
-from saereg.registry.query import Selection, fields_of
+from saereg.registry.query import Selection, fields_of, headline
 from saereg.registry.refs import Reference, parse_reference, require_folder
 from saereg.schemas.artifact_config import ArtifactConfig, read_config
+from saereg.schemas.evaluation import Evaluation
 from saereg.schemas.index import Index, IndexArtifact
 from saereg.schemas.manifest import CrosscoderArtifact, Manifest, SaeArtifact, TranscoderArtifact
 
@@ -57,7 +58,7 @@ class ReleaseArtifact:
     @property
     def metrics(self) -> dict[str, float | None]:
         """Measured metrics by definition id, of the first evaluation that has them; empty before the first build."""
-        return {m.metric: m.value for m in reversed(self.evidence.metrics)} if self.evidence else {}
+        return {name: m.value for name, m in headline(self.evidence.metrics).items()} if self.evidence else {}
 
     @property
     def cfg(self) -> ArtifactConfig:
@@ -81,14 +82,19 @@ class ReleaseArtifact:
             PublishError: when the Hub does not answer.
             MissingExtraError: without the `torch` extra.
         """
-        artifact = self._local()
+        artifact = self.local()
         if verify:
             artifact._verify()
         from saereg.registry.loading import load_path
 
         return load_path(artifact.folder, device=device, layout=artifact.claim.format, as_library=True)
 
-    def _local(self) -> "ReleaseArtifact":
+    def local(self) -> "ReleaseArtifact":
+        """Return it with all its files on this machine; those on the Hub are fetched.
+
+        Raises:
+            PublishError: when the Hub does not answer.
+        """
         if self.release.repo is None:
             return self
         path = hub.fetch_folder(self.release.repo, self.release.path.name, self.claim.path)
@@ -142,6 +148,17 @@ class Release:
             if artifact.id == artifact_id:
                 return artifact
         raise UnknownNameError("artifact", artifact_id, [artifact.id for artifact in self.artifacts])
+
+    def fetched(self, evaluation: Evaluation) -> Path:
+        """Return the folder of the release in which the rows of an evaluation are; those on the Hub are fetched.
+
+        Raises:
+            PublishError: when the Hub does not answer.
+        """
+        path = getattr(evaluation, "path", None)
+        if self.repo is None or path is None:
+            return self.path
+        return hub.fetch_path(self.repo, self.path.name, path)
 
     def find(self, **conditions: Any) -> "Selection[ReleaseArtifact]":  # noqa: ANN401
         """Return the artifacts that meet every condition, e.g. `find(kind="sae", layer=2, l0__lt=64)`.

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -13,7 +14,7 @@ from saereg.registry import build as builder
 from saereg.registry.build import build
 from saereg.registry.files.digest import sha256_of
 from saereg.registry.files.folder import scan
-from saereg.registry.metrics import engine
+from saereg.registry.metrics.sources import activations
 from saereg.registry.validators.runner import validate
 from saereg.schemas.index import Index
 from tests.cases.tools import artifact_of, edit
@@ -65,6 +66,7 @@ def test_the_evidence_is_what_was_found(release):
     assert all(tensor.bitwise for tensor in topk.round_trip.tensors.values())
     assert {m.metric for m in topk.metrics} == {
         "explained_variance", "fvu", "mse_per_row", "mse_per_element", "l0", "dead_fraction",
+        "density_below_1e_5", "density_below_1e_6",
     }  # fmt: skip
     assert [verdict.verdict for verdict in topk.verdicts] == ["verified"]
     assert crosscoder.round_trip is None
@@ -195,7 +197,7 @@ def test_the_folder_is_listed_once_and_an_evaluation_hashed_once(release, monkey
     """However many artifacts there are."""
     listed, hashed = [], []
     monkeypatch.setattr(builder, "scan", lambda root: listed.append(root) or scan(root))
-    for module in (builder, engine):
+    for module in (builder, activations):
         monkeypatch.setattr(module, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
 
     build(release)
@@ -217,3 +219,46 @@ def test_a_manifest_with_other_line_ends_is_the_same_manifest_to_build_validate_
     assert index.manifest_sha256 == sha256_of(path)
     assert report.findings == ()
     assert FolderPublisher(tmp_path / "out").plan(release, report).release_digest == report.release_digest
+
+
+def test_another_process_writes_the_same_index(tmp_path, monkeypatch):
+    """Byte by byte; from a path that is relative, too."""
+    release = tiny_release(tmp_path)
+    before = (release / "index.json").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    build(Path("release"), executor="local:1")
+    assert (release / "index.json").read_bytes() == before
+
+
+def test_data_that_do_not_fit_one_claim_leave_the_rest_as_it_is(release):
+    """Its verdict says what is wrong with which file; everything else is measured, judged and written."""
+    rows = load_file(release / "evaluation/layer-1.safetensors")
+    rows["x"][7, 0] = float("nan")
+    save_file(rows, release / "evaluation/broken.safetensors")
+    broken = {"source": "activations", "path": "evaluation/broken.safetensors", "rows": 12, "site": "block-1"}
+    edit(release / "manifest.json", lambda m: m["evaluations"].update(broken=broken))
+    wrong = [{"metric": "l0", "value": 3.83, "evaluation": name} for name in ("broken", "held-out-mlp", "held-out")]
+    edit(release / "manifest.json", lambda m: artifact_of(m, JUMP).update(claims=wrong))
+
+    index = build(release)
+
+    assert Index.read(release / "index.json") == index
+    (entry,) = (artifact for artifact in index.artifacts if artifact.id == JUMP)
+    assert [(verdict.verdict, verdict.why) for verdict in entry.verdicts[:2]] == [
+        (
+            "not_verifiable",
+            "the data of 'broken' do not fit: broken.safetensors: the input of row 7 is not finite",
+        ),
+        (
+            "not_verifiable",
+            "the data of 'held-out-mlp' do not fit: layer-1.safetensors: has targets, but the dictionary reconstructs "
+            "its input",
+        ),
+    ]
+    assert entry.verdicts[2].verdict == "verified"
+    assert {m.evaluation for m in entry.metrics} == {"held-out"}
+    found = [f.message for f in validate(release, "data").findings if f.code == "SR425" and f.artifact == JUMP]
+    assert found == [
+        "evaluation 'broken': broken.safetensors: the input of row 7 is not finite",
+        "evaluation 'held-out-mlp': layer-1.safetensors: has targets, but the dictionary reconstructs its input",
+    ]

@@ -3,8 +3,17 @@
 import pytest
 
 from saereg.errors import UnknownNameError, UsageError
-from saereg.registry.query import ALIASES, FIELDS, OPERATORS, SMALLER_IS_BETTER, parse_condition, resolve_field
+from saereg.registry.query import (
+    ALIASES,
+    FIELDS,
+    OPERATORS,
+    SMALLER_IS_BETTER,
+    headline,
+    parse_condition,
+    resolve_field,
+)
 from saereg.registry.release import open_release
+from saereg.schemas.metrics import Measurement
 from tests.releases import tiny_release
 
 TOPK, JUMP, TRANS, CROSS = "layer_1/topk", "layer_1/jumprelu", "layer_1/transcoder", "W_U/cross-snapshot-2"
@@ -161,3 +170,22 @@ def test_every_operator_and_alias_leads_somewhere(release):
     assert all(resolve_field(name) in FIELDS for name in (*FIELDS, *ALIASES))
     assert all(name in OPERATORS for name in ("eq", "ne", "lt", "le", "gt", "ge", "in", "contains"))
     assert all(set(artifact.fields) == set(FIELDS) for artifact in release)
+
+
+def test_one_measurement_stands_for_a_metric():
+    """In raw units, of the first evaluation, whatever else an index holds."""
+
+    def found(value: float, **more) -> Measurement:
+        base = {"metric": "explained_variance", "value": value, "evaluation": "a", "data_sha256": "0" * 64, "rows": 7}
+        return Measurement.model_validate(base | {"dtype": "float32", "tool": {}} | more)
+
+    several = [found(0.1, units="normalized"), found(0.2), found(0.3, evaluation="b"), found(0.4, metric="fvu"),
+               found(0.5, metric="fvu_batch_mean", batch_rows=16), found(0.6, metric="fvu_batch_mean", batch_rows=32),
+               found(0.7, metric="mse_per_row", units="normalized")]  # fmt: skip
+
+    assert {name: m.value for name, m in headline(several).items()} == {
+        "explained_variance": 0.2,
+        "fvu": 0.4,
+        "fvu_batch_mean": 0.5,
+        "mse_per_row": 0.7,
+    }

@@ -7,7 +7,7 @@ from typing import Any
 from saereg.registry.cards.card import CARD_FILE, Card
 from saereg.registry.cards.markdown import whole_lines_of
 from saereg.registry.files.natural import natural_key
-from saereg.registry.query import fields_of
+from saereg.registry.query import fields_of, headline
 from saereg.schemas.index import Index, IndexArtifact
 from saereg.schemas.manifest import Artifact, CrosscoderArtifact, Manifest, Sparsity
 
@@ -96,8 +96,8 @@ def _inventory(manifest: Manifest, index: Index) -> str:
 
 
 def measured(entry: IndexArtifact | None) -> dict[str, float | None]:
-    """Return metric → value, of the first evaluation that has it."""
-    return {m.metric: m.value for m in reversed(entry.metrics)} if entry else {}
+    """Return metric → value in raw units, of the first evaluation that has it."""
+    return {name: m.value for name, m in headline(entry.metrics).items()} if entry else {}
 
 
 def _files(manifest: Manifest, index: Index) -> str:

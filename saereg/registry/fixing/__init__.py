@@ -26,6 +26,7 @@ FIXERS = (
     Fixer(("SR204",), documents.declared_type),
     Fixer(("SR215",), documents.stated_as_configured),
     Fixer(("SR411", "SR412", "SR414"), documents.measured_claim),
+    Fixer(("SR418",), documents.followed_definition),
     Fixer(("SR105",), documents.schema_url),
     Fixer(("SR114",), documents.artifact_order),
     Fixer(("SR106",), documents.key_order),

@@ -79,6 +79,19 @@ def measured_claim(draft: Draft, finding: Finding) -> Iterator[Edit]:
         yield Edit(MANIFEST_FILE, replaced(text, finding.pointer, number))
 
 
+def followed_definition(draft: Draft, finding: Finding) -> Iterator[Edit]:
+    """SR418: the claim names the definition, batch size and units that give its number."""
+    text = draft.text(MANIFEST_FILE)
+    if text is None or not finding.pointer or not finding.expected:
+        return
+    claim = _at(draft.value(MANIFEST_FILE), finding.pointer)
+    change = jsontext.parse(finding.expected)
+    if isinstance(claim, dict) and isinstance(change, dict):
+        for key, value in change.items():
+            text = (replaced if key in claim else inserted)(text, f"{finding.pointer}/{key}", value)
+        yield Edit(MANIFEST_FILE, text)
+
+
 def _at(value: jsontext.JsonValue, pointer: str) -> jsontext.JsonValue:
     for part in pointer.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")

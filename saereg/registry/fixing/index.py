@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import cast
 
 from saereg.errors import DocumentError
+from saereg.registry.claims.judge import judge
 from saereg.registry.files.digest import sha256_of, sha256_text
 from saereg.registry.files.names import CONFIG_FILE
 from saereg.registry.files.roles import role_of
 from saereg.registry.fixing.draft import Draft, Edit
-from saereg.registry.metrics.claims import judge
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
 from saereg.registry.semantics import semantics_of
 from saereg.schemas.artifact_config import assumptions, parse_config
@@ -81,9 +81,10 @@ def _still_fits(index: Index, manifest: Manifest) -> bool:
     for artifact in index.artifacts:
         for found in artifact.metrics:
             evaluation = manifest.evaluations.get(found.evaluation)
-            if evaluation is None or evaluation.rows != found.rows:
+            if evaluation is None or found.rows % evaluation.rows:  # of texts, each position is a row
                 return False
-            if digests.get(evaluation.path) != found.data_sha256:
+            path = getattr(evaluation, "path", None)
+            if path is not None and digests.get(path, found.data_sha256) != found.data_sha256:
                 return False
             if None not in (evaluation.site, sites.get(artifact.id)) and evaluation.site != sites[artifact.id]:
                 return False

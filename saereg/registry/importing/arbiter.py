@@ -139,6 +139,7 @@ def _explained_variance(dictionary: "Dictionary", x: "Tensor", sample: Path) -> 
 
     import torch
 
+    from saereg.registry.kernels.active import active_of
     from saereg.registry.metrics.definitions import explained_variance
     from saereg.registry.metrics.moments import Moments, moments_of
 
@@ -150,7 +151,7 @@ def _explained_variance(dictionary: "Dictionary", x: "Tensor", sample: Path) -> 
             x_hat = dictionary.decode(f, batch)
             if not torch.isfinite(x_hat).all():
                 return None
-            sums = moments_of(batch, x_hat, f)
+            sums = moments_of(batch, x_hat, active_of(f))
             total = sums if total is None else total.merge(sums)
     value = explained_variance(total) if total is not None else None
     if value is None or value.value is None:

@@ -94,7 +94,7 @@ POLICIES = {
             "paper",
             "before its numbers are printed: every claim recomputed from the released weights and data",
             extends="hub-public",
-            severity={"SR401": "error", "SR415": "error", "SR417": "error"},
+            severity={"SR401": "error", "SR415": "error", "SR417": "error", "SR418": "error"},
             level="data",
             at_least="data",
         ),

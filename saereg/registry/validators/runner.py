@@ -71,6 +71,10 @@ def validate(
     if level in DEAR:
         require_torch(f"validating at level {level}")
         _ = subject.root
+    if level == "data":
+        from saereg.registry.loading import require_device
+
+        require_device(subject.options.device)
     return _Run(subject, level, grading, book.checks, progress).report()
 
 
@@ -113,15 +117,24 @@ class _Run:
 
     def report(self) -> Report:
         """Run every check up to the level and return what was found."""
-        for wave in self.waves:
-            with nullcontext() if wave in DEAR else collected_later():
-                for check in self.checks:
-                    if check.level == wave:
-                        self._run(check)
-            self._update_failed()
+        try:
+            for wave in self.waves:
+                self._wave(wave)
+        finally:
+            self.subject.close()
         self._note_missing_sources()
         self._note_snippets()
         return self._summarize()
+
+    def _wave(self, level: Level) -> None:
+        """Run the checks of one level."""
+        if level == "weights":
+            self.subject.look_ahead(self.failed)
+        with nullcontext() if level in DEAR else collected_later():
+            for check in self.checks:
+                if check.level == level:
+                    self._run(check)
+        self._update_failed()
 
     def _run(self, check: Check) -> None:
         if isinstance(check, ArtifactCheck):

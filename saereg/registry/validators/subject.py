@@ -1,6 +1,6 @@
 """What is validated: a release folder and its artifacts, read once, tolerant of everything that can be wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,12 +22,15 @@ from saereg.schemas import jsontext
 from saereg.schemas.artifact_config import ArtifactConfig, check_config
 from saereg.schemas.document import Problem, check_text
 from saereg.schemas.index import Index, IndexArtifact
-from saereg.schemas.manifest import CrosscoderArtifact, Manifest, SaeArtifact, TranscoderArtifact
+from saereg.schemas.manifest import CrosscoderArtifact, Manifest, SaeArtifact, SourceCheckpoint, TranscoderArtifact
 from saereg.schemas.report import Finding, Skipped
 from saereg.schemas.semantics import Semantics
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from saereg.registry.evidence.inspection import Inspection
+    from saereg.registry.evidence.round_trip import Looked
 
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 """Largest cfg.json that is parsed; a real one has a few kilobytes."""
@@ -48,6 +51,8 @@ class ReleaseSubject:
     skipped: list[Skipped] = field(default_factory=list)
     _digests: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     _headers: dict[str, Header] = field(default_factory=dict, init=False, repr=False)
+    _ahead: dict[str, "Future[str]"] = field(default_factory=dict, init=False, repr=False)
+    _pool: ThreadPoolExecutor | None = field(default=None, init=False, repr=False)
 
     @property
     def root(self) -> Path:
@@ -107,8 +112,37 @@ class ReleaseSubject:
         """
         key = f"checkpoints:{path}"
         if key not in self._digests:
-            self._digests[key] = sha256_of((self.options.checkpoints or Path()) / path)
+            ahead = self._ahead.get(key)
+            self._digests[key] = ahead.result() if ahead is not None else self._hashed_checkpoint(path)
         return self._digests[key]
+
+    def _hashed_checkpoint(self, path: str) -> str:
+        return sha256_of((self.options.checkpoints or Path()) / path)
+
+    def look_ahead(self, skipped: Collection[str]) -> None:
+        """Begin to read weights and source checkpoints with as many threads as were asked for.
+
+        Checks wait for what they ask of an artifact; until `close` the threads go on with the next ones.
+
+        Args:
+            skipped: ids of the artifacts whose weights are not looked at.
+        """
+        if self.options.jobs < 2 or self._pool is not None:
+            return
+        self._pool = ThreadPoolExecutor(self.options.jobs)
+        for artifact in self.artifacts:
+            if artifact.claim.id in skipped or artifact.header is None:
+                continue
+            artifact.ahead = self._pool.submit(artifact.look)
+            source = artifact.checkpoint
+            key = f"checkpoints:{source[1].path}" if source is not None else ""
+            if source is not None and key not in self._ahead and key not in self._digests:
+                self._ahead[key] = self._pool.submit(self._hashed_checkpoint, source[1].path)
+
+    def close(self) -> None:
+        """Let threads that read ahead end; what none of them has begun is read by nobody."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
     def evaluation_tensors(self, path: str) -> dict[str, TensorEntry]:
         """Return the header of an evaluation file, read once for all the artifacts that are measured on it.
@@ -221,12 +255,14 @@ class ArtifactSubject:
         position: its place in the manifest.
         claim: the author's words.
         evidence: the index entry, if any.
+        ahead: what a thread finds in its weights that was sent ahead, if one was.
     """
 
     release: ReleaseSubject = field(repr=False)
     position: int
     claim: SaeArtifact | TranscoderArtifact | CrosscoderArtifact
     evidence: IndexArtifact | None
+    ahead: "Future[Looked | None] | None" = field(default=None, init=False, repr=False)
 
     @property
     def pointer(self) -> str:
@@ -286,16 +322,44 @@ class ArtifactSubject:
         """Header of its weight file, if it is sound."""
         return self.checked_header[0]
 
+    @property
+    def checkpoint(self) -> tuple[Path, SourceCheckpoint] | None:
+        """The source checkpoint and what the manifest says of it, where it is at hand."""
+        source, folder = self.claim.source_checkpoint, self.release.options.checkpoints
+        if source is None or folder is None or not (folder / source.path).is_file():
+            return None
+        return folder / source.path, source
+
+    def look(self) -> "Looked | None":
+        """Read the weights once, and compare them with the source checkpoint where it is at hand.
+
+        Raises:
+            OSError: when the file cannot be read.
+        """
+        from saereg.registry.evidence.round_trip import look
+
+        if self.header is None:
+            return None
+        checkpoint, source = self.checkpoint or (None, None)
+        return look(self.release.root / self.weights_path, self.header, checkpoint, source)
+
     @cached_property
-    def inspection(self) -> "Inspection | None":
+    def looked(self) -> "Looked | None":
         """What one pass over its weights found; None without a sound header. Needs torch.
 
         Raises:
             OSError: when the file cannot be read.
         """
-        from saereg.registry.evidence.inspection import inspect
+        return self.look() if self.ahead is None else self.ahead.result()
 
-        return None if self.header is None else inspect(self.release.root / self.weights_path, self.header)
+    @property
+    def inspection(self) -> "Inspection | None":
+        """What is in its weights, found in that pass; None without a sound header. Needs torch.
+
+        Raises:
+            OSError: when the file cannot be read.
+        """
+        return None if self.looked is None else self.looked.inspection
 
     def finding(self, code: Code, message: str, **where: object) -> Finding:
         """Return a finding on this artifact."""

@@ -99,6 +99,12 @@ CASES: dict[str, Case] = {
     "golden_missing": Case("SR423", lambda root: ((root / JUMP / "golden.safetensors").unlink(), build(root))),
     "other_checkpoint": Case("SR424", _other_source, "weights", checkpoints=True),
     "conversion_of_other_weights": Case("SR426", _other_conversion, "weights"),
+    "rows_centred_twice": Case(
+        "SR425", manifest(lambda m: m["evaluations"]["vocabulary"].update(preprocess="center_scale"))
+    ),
+    "rows_centred_once": Case(
+        "SR425", manifest(lambda m: m["evaluations"]["held-out"].update(preprocess="center")), passes=True
+    ),
     "evaluation_of_other_size": Case("SR425", manifest(lambda m: m["evaluations"]["held-out-mlp"].update(rows=13))),
     "measured_on_another_machine": Case(
         "SR416", index(lambda i: metric_of(i, JUMP, "fvu").update(value=5.75341 + 5e-5)), "data", passes=True

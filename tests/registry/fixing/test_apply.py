@@ -93,6 +93,7 @@ UNSAFE = {
     "SR204": config(JUMP, lambda c: c.update(dtype="bfloat16")),
     "SR215": manifest(lambda m: artifact_of(m, JUMP).update(d_sae=12)),
     "SR411": manifest(claim("explained_variance", 0.71)),
+    "SR418": manifest(claim("mse_per_row", 5.241)),
     "SR501 ": front_matter("library_name", "library_name: transformers\n"),
     "SR503": front_matter("base_model_relation", "base_model_relation: finetune\n"),
     "SR509": _text_sorted_rows,

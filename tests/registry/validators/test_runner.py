@@ -8,10 +8,10 @@ from safetensors.torch import load_file, save_file
 
 from saereg.errors import NothingToValidateError
 from saereg.registry.build import build
-from saereg.registry.evidence import inspection
+from saereg.registry.evidence import round_trip
 from saereg.registry.evidence.inspection import inspect
 from saereg.registry.files.digest import sha256_of
-from saereg.registry.metrics import engine
+from saereg.registry.metrics.sources import activations
 from saereg.registry.validators import CHECKS, subject
 from saereg.registry.validators.check import ArtifactCheck
 from saereg.registry.validators.options import Options
@@ -260,7 +260,7 @@ def test_a_rule_says_what_why_and_what_to_do(code):
 def test_every_file_is_hashed_at_most_once(release, monkeypatch):
     """An evaluation is that of many artifacts, and weights are hashed while they are inspected."""
     hashed = []
-    for module in (subject, engine):
+    for module in (subject, activations):
         monkeypatch.setattr(module, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
 
     assert not validate(release, "data").findings
@@ -271,7 +271,7 @@ def test_every_file_is_hashed_at_most_once(release, monkeypatch):
 def test_weights_are_inspected_once(release, monkeypatch):
     """For their values and for the round trip."""
     inspected = []
-    monkeypatch.setattr(inspection, "inspect", lambda path, header: inspected.append(path) or inspect(path, header))
+    monkeypatch.setattr(round_trip, "inspect", lambda path, *more: inspected.append(path) or inspect(path, *more))
 
     validate(release, "weights")
 
@@ -287,3 +287,23 @@ def test_a_k_that_is_too_large_is_pointed_at_by_its_own_name(release):
 
     (found,) = [finding for finding in validate(release).findings if finding.code == "SR212"]
     assert (found.pointer, found.message) == ("/kval_topk", "kval_topk = 99, but there are only 10 latents")
+
+
+@pytest.mark.parametrize("altered", ["nothing", "a weight", "the source", "a value that is no number"])
+def test_many_threads_find_what_one_finds(tmp_path, altered):
+    """Weights and sources are read ahead, and the report is the same."""
+    release = tiny_release(tmp_path)
+    weights = release / TOPK / "sae_weights.safetensors"
+    if altered == "the source":
+        source = next((release.parent / "checkpoints").rglob("*.safetensors"))
+        source.write_bytes(source.read_bytes()[:-1] + b"\1")
+    elif altered != "nothing":
+        weights.write_bytes(weights.read_bytes()[:-4] + (b"\1\2\3\4" if altered == "a weight" else b"\xff" * 4))
+        reindex(release)
+
+    one = validate(release, "weights", options=Options(jobs=1))
+    many = validate(release, "weights", options=Options(jobs=3))
+
+    assert many == one
+    codes = {"nothing": set(), "a weight": {"SR422"}, "the source": {"SR424"}, "a value that is no number": {"SR203"}}
+    assert codes[altered] <= {finding.code for finding in one.findings}

@@ -101,7 +101,7 @@ def _measured_key(artifact: ArtifactSubject) -> Hashable:
 
 def _measured_pair(artifact: ArtifactSubject) -> tuple[Measurement, ...]:
     metrics = artifact.evidence.metrics if artifact.evidence else ()
-    found = [m for m in metrics if m.metric in CONTINUOUS and m.value not in (None, 0.0, 1.0)]
+    found = [m for m in metrics if m.metric in CONTINUOUS and m.units == "raw" and m.value not in (None, 0.0, 1.0)]
     pair = tuple(m for m in found if m.data_sha256 == found[0].data_sha256)[:2]
     return pair if len({m.metric for m in pair}) == 2 else ()
 
@@ -238,8 +238,8 @@ def _seen_enough(artifact: ArtifactSubject, l0: float | None) -> bool:
 
 def _value(artifact: ArtifactSubject, metric: str) -> float | None:
     """Return the best measured value of a metric, else the best claimed one: data of another kind are no failure."""
-    measured = [m.value for m in artifact.evidence.metrics if m.metric == metric] if artifact.evidence else []
-    values = [value for value in measured if value is not None]
+    found = artifact.evidence.metrics if artifact.evidence else ()
+    values = [m.value for m in found if m.metric == metric and m.units == "raw" and m.value is not None]
     values = values or [c.value for c in artifact.claim.claims if c.metric == metric and c.kind == "recomputed"]
     if not values:
         return None

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from saereg.errors import UsageError
 from saereg.registry.canonical import GRAMMAR, Candidate, Choice, Number, Rule, choices, parse_rule
-from saereg.registry.metrics.claims import tolerance_of
-from saereg.registry.query import fields_of
+from saereg.registry.claims.judge import tolerance_of
+from saereg.registry.query import fields_of, headline
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject
 from saereg.schemas.manifest import Manifest
 from saereg.schemas.report import Finding
@@ -63,14 +63,14 @@ def _evaluated(
 def _candidate(artifact: ArtifactSubject, manifest: Manifest, rule: Rule) -> Candidate:
     claim = artifact.claim
     metrics = artifact.evidence.metrics if artifact.evidence else ()
-    measured = [m for m in metrics if m.metric == rule.metric and m.value is not None]
+    measured = headline(m for m in metrics if m.metric == rule.metric and m.value is not None).values()
     claimed = [c for c in claim.claims if c.metric == rule.metric]
-    fields = fields_of(claim, manifest, {m.metric: m.value for m in reversed(metrics)})
+    fields = fields_of(claim, manifest, {name: m.value for name, m in headline(metrics).items()})
     return Candidate(
         claim.id,
         claim.canonical,
         fields,
-        {m.metric: Number(m.value, m.tolerance) for m in measured[:1] if m.value is not None},
+        {m.metric: Number(m.value, m.tolerance) for m in measured if m.value is not None},
         {c.metric: Number(c.value, tolerance_of(c) if c.tolerance else 0.0) for c in claimed[:1]},
     )
 

@@ -14,6 +14,7 @@ from saereg.schemas import jsontext
 from saereg.schemas.artifact_config import is_training
 from saereg.schemas.cfg import SaelensConfig, SaelensMetadata
 from saereg.schemas.document import SCHEMA_VERSION
+from saereg.schemas.evaluation import Evaluation, TokenRows
 from saereg.schemas.jsonedit import has_sorted_keys
 from saereg.schemas.manifest import SCHEMA_URL, CrosscoderArtifact, TranscoderArtifact, identity
 from saereg.schemas.report import Finding
@@ -74,8 +75,7 @@ def references_resolve(release: ReleaseSubject) -> Iterator[Finding]:
         return
     uses = [(f"/sites/{key}/model", site.model, "base_models") for key, site in manifest.sites.items()]
     for key, evaluation in manifest.evaluations.items():
-        uses += [(f"/evaluations/{key}/site", evaluation.site, "sites")] if evaluation.site else []
-        uses += [(f"/evaluations/{key}/dataset", evaluation.dataset, "datasets")] if evaluation.dataset else []
+        uses += _uses_of_data(f"/evaluations/{key}", evaluation)
     for artifact in release.artifacts:
         uses += _uses(artifact)
     tables = {name: getattr(manifest, name) for name in ("base_models", "sites", "datasets", "evaluations")}
@@ -84,6 +84,15 @@ def references_resolve(release: ReleaseSubject) -> Iterator[Finding]:
             guess = did_you_mean(name, tables[table])
             hint = f"did you mean {guess!r}?" if guess else f"add {name!r} to `{table}`"
             yield release.manifest_finding("SR113", f"{name!r} is not in `{table}`", pointer, hint=hint)
+
+
+def _uses_of_data(pointer: str, evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    uses = [(f"{pointer}/site", evaluation.site, "sites")] if evaluation.site else []
+    uses += [(f"{pointer}/dataset", evaluation.dataset, "datasets")] if evaluation.dataset else []
+    if isinstance(evaluation, TokenRows):
+        uses += [(f"{pointer}/sites/{i}", site, "sites") for i, site in enumerate(evaluation.sites)]
+        uses += [(f"{pointer}/site_out", evaluation.site_out, "sites")] if evaluation.site_out else []
+    return uses
 
 
 def _uses(artifact: ArtifactSubject) -> list[tuple[str, str, str]]:

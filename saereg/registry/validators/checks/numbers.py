@@ -1,52 +1,65 @@
 """SR4: the numbers. Those in the documents at level header, those in the weights at level data."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from saereg.errors import WeightsError
-from saereg.registry.metrics.claims import judge, tolerance_of
+from saereg.registry.claims.fits import COARSE, EXPLAINED, SHARES, SILENT, SQUARED, UNEXPLAINED
+from saereg.registry.claims.judge import correction, judge, tolerance_of
 from saereg.registry.release import INDEX_FILE
+from saereg.registry.validators.checks.evaluations import files_of
 from saereg.registry.validators.subject import ArtifactSubject
+from saereg.schemas import jsontext
 from saereg.schemas.cfg_native import BY_K
-from saereg.schemas.manifest import CrosscoderArtifact
+from saereg.schemas.evaluation import Evaluation
 from saereg.schemas.metrics import Claim, Measurement, Verdict
-from saereg.schemas.report import Finding
+from saereg.schemas.report import Finding, Skipped
 
 CODE_OF = {"explained_variance": "SR411", "fvu": "SR411", "l0": "SR412"}
 """Metric → rule of a claim that differs; all others are SR414."""
 
-AT_MOST_ONE = (
-    "explained_variance", "explained_variance_legacy_rowmean", "ev_saelens_uncentred", "fve_centred_residual",
-    "fve_scalar_var",
-)  # fmt: skip
-"""Metrics of the form 1 − something that is a sum of squares over another."""
+FAILED = ("differs", "matches_another")
+"""Verdicts that speak against a claim."""
 
 KEPT, DRIFT = 0.9, 2.0
 """Share of k that is active at least in TopK, and by which factor the L0 of BatchTopK may miss k."""
 
-NEVER_NEGATIVE = ("fvu", "mse_per_row", "mse_per_element", "nmse_uncentred_row")
+NEVER_NEGATIVE = (*UNEXPLAINED, *SQUARED)
 """Metrics that are sums of squares over something positive."""
 
 
 def claims_possible(artifact: ArtifactSubject) -> Iterator[Finding]:
-    """SR402: no claim is a number that cannot be measured."""
+    """SR402: no claim is a number that cannot be measured, or has a tolerance with which it says nothing."""
     for i, claim in enumerate(artifact.claim.claims):
         problem = _impossible(claim, artifact.claim.d_sae)
         if problem:
             message = f"{claim.metric} = {claim.value:g} is impossible: {problem}"
             yield artifact.claim_finding("SR402", message, f"/claims/{i}/value", found=f"{claim.value:g}")
+        most = _widest(claim)
+        if claim.tolerance is not None and claim.tolerance > most:
+            message = f"a tolerance of {claim.tolerance:g} for {claim.metric} = {claim.value:g} says next to nothing"
+            values = {"expected": f"at most {most:.2g}", "found": f"{claim.tolerance:g}"}
+            values["hint"] = "Leave `tolerance` out, or state what the number really varies by."
+            finding = artifact.claim_finding("SR402", message, f"/claims/{i}/tolerance", **values)
+            yield finding.model_copy(update={"severity": "warning"})
+
+
+def _widest(claim: Claim) -> float:
+    """Return the largest tolerance with which a claim still says something."""
+    printed = tolerance_of(claim.model_copy(update={"tolerance": None}))
+    # a little more: 0.05·|value| of what is written in decimals may be a bit below it
+    return max(COARSE if claim.metric in SHARES else 0.0, 0.05 * abs(claim.value), printed) * (1 + 1e-9)
 
 
 def _impossible(claim: Claim, d_sae: int) -> str | None:
     value, metric = claim.value, claim.metric
-    if metric in AT_MOST_ONE and value > 1:
+    if metric in EXPLAINED and value > 1:
         return "it cannot exceed 1"
     if metric.startswith("l0") and not 0 <= value <= d_sae:
         return f"it lies between 0 and d_sae = {d_sae}"
     if metric in NEVER_NEGATIVE and value < 0:
         return "it cannot be negative"
-    return "it is a share" if metric == "dead_fraction" and not 0 <= value <= 1 else None
+    return "it is a share" if metric in SILENT and not 0 <= value <= 1 else None
 
 
 def recorded_l0(artifact: ArtifactSubject) -> Iterator[Finding]:
@@ -116,7 +129,7 @@ def _above_k(limits: _Limits | None, claim: Claim) -> bool:
 
 
 def recorded_claims(artifact: ArtifactSubject) -> Iterator[Finding]:
-    """SR411, SR412, SR414 and SR415: the claims agree with the measurements that the index records."""
+    """SR411, SR412, SR414, SR415 and SR418: the claims agree with the measurements that the index records."""
     if artifact.evidence is not None:
         verdicts = _judged(artifact, artifact.evidence.metrics)
         claims, d_sae, limits = artifact.claim.claims, artifact.claim.d_sae, _limits(artifact)
@@ -129,84 +142,79 @@ def _judged(artifact: ArtifactSubject, measurements: Iterable[Measurement]) -> t
     return judge(artifact.claim.claims, measurements, artifact.release.options.tolerances)
 
 
-def evaluations_fit(artifact: ArtifactSubject) -> Iterator[Finding]:
-    """SR425: the evaluation files that claims and measurements refer to are there, as declared."""
-    manifest, release = artifact.release.manifest, artifact.release
-    names = {claim.evaluation for claim in artifact.claim.claims if claim.evaluation}
-    names |= {m.evaluation for m in artifact.evidence.metrics} if artifact.evidence else set()
-    for name in sorted(names & set(manifest.evaluations if manifest else ())):
-        evaluation = manifest.evaluations[name] if manifest else None
-        if evaluation is None or evaluation.path not in release.files:
-            if evaluation is not None and evaluation.path not in release.indexed:  # else SR002 says so
-                yield artifact.finding("SR425", f"{evaluation.path} is missing", path=evaluation.path)
-            continue
-        try:
-            tensors = release.evaluation_tensors(evaluation.path)
-        except WeightsError as error:
-            yield artifact.finding("SR425", str(error), path=evaluation.path)
-            continue
-        found = tensors[evaluation.tensor].shape if evaluation.tensor in tensors else None
-        if shape := _shape_missed(found, evaluation.rows, artifact):
-            expected = f"{evaluation.tensor} {shape}"
-            shown = f"{evaluation.tensor} {found}" if found is not None else ", ".join(tensors)
-            message = f"{evaluation.path} holds {shown}, but {expected} is declared"
-            yield artifact.finding("SR425", message, path=evaluation.path, expected=expected, found=shown)
-
-
-def _shape_missed(found: tuple[int, ...] | None, rows: int, artifact: ArtifactSubject) -> str | None:
-    """Return the shape that a tensor of inputs should have for this artifact, or None when it has it."""
-    claim, rules = artifact.claim, artifact.semantics
-    if rules is not None and rules.reshape == "hook_z":
-        fits = found is not None and len(found) == 3 and found[0] == rows and found[1] * found[2] == claim.d_in
-        return None if fits else f"({rows}, heads, width) with heads × width = {claim.d_in}"
-    if not found or found[0] != rows or found[-1] != claim.d_in:
-        return f"({rows}, …, {claim.d_in})"
-    sources = (claim.sources.count,) if isinstance(claim, CrosscoderArtifact) else ()
-    shape = (rows, *sources, claim.d_in)
-    return None if found == shape or claim.architecture == "temporal" else str(shape)
-
-
 def recomputed(artifact: ArtifactSubject) -> Iterator[Finding]:
-    """SR411 to SR416: metrics are recomputed from the weights and compared with claims and records."""
+    """SR411 to SR418: metrics are recomputed from the weights and compared with claims and records."""
+    from saereg.registry.claims.measuring import measured
+    from saereg.registry.kernels.running import runner_of
     from saereg.registry.loading import load_path
-    from saereg.registry.metrics.engine import measure
+    from saereg.registry.metrics.sources.opening import Surroundings
+    from saereg.registry.semantics import row_shape
 
-    manifest, root = artifact.release.manifest, artifact.release.root
-    recorded = artifact.evidence.metrics if artifact.evidence else ()
-    names = {claim.evaluation for claim in artifact.claim.claims if claim.kind == "recomputed" and claim.evaluation}
-    names |= {measurement.evaluation for measurement in recorded}
-    usable = sorted(names & set(manifest.evaluations)) if manifest else []
-    if not usable or manifest is None:
+    release, manifest = artifact.release, artifact.release.manifest
+    evaluations = _usable(artifact)
+    if not evaluations or manifest is None:
         return
-    dictionary = load_path(root / artifact.claim.path, layout=artifact.claim.format, as_library=True)
-    measured: list[Measurement] = []
-    for name in usable:
-        evaluation = manifest.evaluations[name]
-        if evaluation.path not in artifact.release.files:
-            continue
-        try:
-            digest = artifact.release.sha256(evaluation.path)
-            measured += measure(dictionary, root, manifest, name, data_sha256=digest)
-        except WeightsError as error:
-            yield artifact.finding("SR425", str(error), path=evaluation.path)
-    yield from _not_reproduced(artifact, recorded, measured)
-    differing = [v for v in _judged(artifact, measured) if v.verdict == "differs"]
-    already = {v.claim for v in _judged(artifact, recorded) if v.verdict == "differs"}
-    yield from _verdict_findings(artifact, [v for v in differing if v.claim not in already])
+    folder, options = release.root / artifact.claim.path, release.options
+    dictionary = load_path(folder, options.device, layout=artifact.claim.format, as_library=True)
+    shape = row_shape(dictionary.cfg)
+
+    def around(evaluation: Evaluation) -> Surroundings:
+        path = getattr(evaluation, "path", None)
+        digests = {file: release.sha256(file) for file in (files_of(release, path) if path is not None else ())}
+        return Surroundings(release.root, manifest, shape, digests, options.models, options.device)
+
+    claims, predicts = artifact.claim.claims, artifact.claim.kind == "transcoder"
+    found = measured(runner_of(dictionary), evaluations, around, claims, options.tolerances, predicts=predicts)
+    for name, error in found.failed.items():
+        path = getattr(evaluations[name], "path", None)
+        yield artifact.finding("SR425", f"evaluation {name!r}: {error}", path=path)
+    yield from _not_reproduced(artifact, artifact.evidence.metrics if artifact.evidence else (), found.measurements)
+    for name, why in found.unavailable.items():
+        reason = f"evaluation {name!r}: {why}"
+        release.skipped.append(Skipped(check="recomputed", artifact=artifact.claim.id, reason=reason))
+    yield from _verdict_findings(artifact, _new(artifact, found.diagnosed.verdicts, found.unavailable))
+
+
+def _usable(artifact: ArtifactSubject) -> dict[str, Evaluation]:
+    """Return the evaluations that claims or records name, whose files are there."""
+    manifest = artifact.release.manifest
+    names = {claim.evaluation for claim in artifact.claim.claims if claim.kind == "recomputed" and claim.evaluation}
+    names |= {measurement.evaluation for measurement in (artifact.evidence.metrics if artifact.evidence else ())}
+    usable = {}
+    for name in sorted(names & set(manifest.evaluations)) if manifest else ():
+        path = getattr(manifest.evaluations[name], "path", None) if manifest else None
+        if manifest and (path is None or files_of(artifact.release, path)):
+            usable[name] = manifest.evaluations[name]
+    return usable
+
+
+def _new(artifact: ArtifactSubject, verdicts: Iterable[Verdict], unavailable: Mapping[str, str]) -> Iterator[Verdict]:
+    """Yield what recomputing adds to what the index says: claims that fail now, and those that cannot be recomputed."""
+    recorded = artifact.evidence.metrics if artifact.evidence else ()
+    before = {v.claim: v.verdict for v in _judged(artifact, recorded)} if artifact.evidence else {}
+    for verdict in verdicts:
+        told, without = before.get(verdict.claim), artifact.claim.claims[verdict.claim].evaluation in unavailable
+        fails = verdict.verdict in FAILED and told not in FAILED
+        if fails or (verdict.verdict == "not_verifiable" and without and told == "verified"):
+            yield verdict
 
 
 def _not_reproduced(
     artifact: ArtifactSubject, recorded: Iterable[Measurement], measured: Iterable[Measurement]
 ) -> Iterator[Finding]:
-    found = {(m.metric, m.evaluation): m for m in measured}
+    found = {_key(m): m for m in measured}
     for old in recorded:
-        new = found.get((old.metric, old.evaluation))
+        new = found.get(_key(old))
         if new is None or (new.value is None and old.value is None):
             continue
         if new.value is None or old.value is None or abs(new.value - old.value) > new.tolerance:
             message = f"{old.metric} on {old.evaluation!r} is {_text(new.value)}, the index records {_text(old.value)}"
             expected, now = _text(old.value), _text(new.value)
             yield artifact.finding("SR416", message, path=INDEX_FILE, expected=expected, found=now)
+
+
+def _key(m: Measurement) -> tuple[object, ...]:
+    return m.metric, m.evaluation, m.batch_rows, m.units
 
 
 def _verdict_findings(artifact: ArtifactSubject, verdicts: Iterable[Verdict]) -> Iterator[Finding]:
@@ -218,9 +226,28 @@ def _verdict_findings(artifact: ArtifactSubject, verdicts: Iterable[Verdict]) ->
             shown = _text(verdict.measured)
             values = {"expected": shown, "found": f"{claim.value:g}", "fixable": "unsafe"}
             yield artifact.claim_finding(code, message, f"{pointer}/value", **values)
+        elif verdict.verdict == "matches_another":
+            yield _of_another(artifact, claim, verdict)
         elif verdict.verdict == "not_verifiable":
             message = f"{claim.metric} = {claim.value:g} cannot be verified: {verdict.why}"
             yield artifact.claim_finding("SR415", message, pointer)
+
+
+def _of_another(artifact: ArtifactSubject, claim: Claim, verdict: Verdict) -> Finding:
+    """SR418: what to write in place of what is written, each as JSON that can be pasted."""
+    change = correction(claim, verdict)
+    message = f"{claim.metric} = {claim.value:g} follows another definition: {verdict.why}"
+    pointer = f"/claims/{verdict.claim}"
+    if not change:
+        hint = "State the definition, and the batch_rows at which it was computed; or claim the measured value."
+        return artifact.claim_finding("SR418", message, pointer, hint=hint)
+    stands = claim.model_dump(mode="json")
+    values: dict[str, object] = {"found": jsontext.compact({name: stands[name] for name in change})}
+    values |= {"expected": jsontext.compact(dict(change)), "fixable": "unsafe"}
+    values["hint"] = (
+        f"State the number for what it is, in the claim: {values['expected']}; or claim the measured value."
+    )
+    return artifact.claim_finding("SR418", message, pointer, **values)
 
 
 def _text(value: float | None) -> str:

@@ -87,12 +87,12 @@ def _golden_hint(artifact: ArtifactSubject) -> str | None:
 
 def source_agrees(artifact: ArtifactSubject) -> Iterator[Finding]:
     """SR422 and SR424: the weights are what the manifest says was made of the source checkpoint."""
-    from saereg.registry.evidence.round_trip import compare_with_source, disagreements
-    from saereg.registry.files.flat import open_safetensors
+    from saereg.registry.evidence.round_trip import disagreements
 
-    source, header, folder = artifact.claim.source_checkpoint, artifact.header, artifact.release.options.checkpoints
-    if source is None or header is None or folder is None or not (folder / source.path).is_file():
+    found, looked = artifact.checkpoint, artifact.looked
+    if found is None or looked is None:
         return
+    source = found[1]
     digest = artifact.release.sha256_of_checkpoint(source.path)
     if digest != source.sha256:
         message = f"{source.path} is not the checkpoint of the manifest"
@@ -100,14 +100,15 @@ def source_agrees(artifact: ArtifactSubject) -> Iterator[Finding]:
             "SR424", message, "/source_checkpoint/sha256", expected=source.sha256, found=digest
         )
         return
-    weights = artifact.release.root / artifact.weights_path
     try:
-        compared = compare_with_source(open_safetensors(weights), folder / source.path, source)
+        compared = looked.round_trip(source)
     except WeightsError as error:
         yield artifact.claim_finding("SR422", str(error), "/source_checkpoint")
         return
-    largest = artifact.inspection.largest if artifact.inspection else {}
-    for name, what in disagreements(compared.tensors, source.tensors, largest).items():
+    if compared is None:
+        return
+    wrong = disagreements(compared.tensors, source.tensors, looked.inspection.largest, looked.first)
+    for name, what in wrong.items():
         message = f"{name} is not {source.tensors[name].key} of {source.path}: {what}"
         difference = f"{compared.tensors[name].max_abs_diff:.3g}"
         yield artifact.finding("SR422", message, path=artifact.weights_path, expected="0.0", found=difference)

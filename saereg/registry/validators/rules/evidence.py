@@ -159,8 +159,11 @@ class SR425(RuleText):
     """An evaluation file does not fit.
 
     The evaluations that claims and measurements refer to: the file must be in the release, its header sound, and the
-    tensor that the manifest names must have the declared number of rows and the width of the artifact. More tensors
-    may be in it.
+    tensor that the manifest names must have the declared number of rows and the width of the artifact; of a folder of
+    shards, all together. More tensors may be in it. A file of tokens must hold `tokens` and `lengths`, a record of
+    parameters as many steps as the artifact has sources, and a synthetic one `shape` where the artifact reads sequences
+    or heads. Rows that were centred or scaled beforehand (`preprocess`) must not be so again by the dictionary's own
+    statistics.
 
     Why: Metrics cannot be computed on it as declared, so no number of the release can be confirmed by anybody else. A
     wrong number of rows often means that the file was cut off, or that padding or BOS rows were dropped after the

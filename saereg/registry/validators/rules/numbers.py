@@ -1,4 +1,4 @@
-"""SR40 to SR415, SR43: the numbers that a release states."""
+"""SR40 to SR418, SR43: the numbers that a release states."""
 
 from saereg.registry.validators.rules.text import RuleText
 
@@ -39,12 +39,15 @@ class SR402(RuleText):
 
     The value of every claim in the manifest against what its metric can be: no explained variance above 1, no L0 below
     0 or above d_sae, no negative error, no share of dead latents outside 0 to 1. A negative explained variance is
-    possible, and so is an fvu above 1: such a dictionary is worse than the mean.
+    possible, and so is an fvu above 1: such a dictionary is worse than the mean. Of a `tolerance` it is reported, as a
+    warning, where it is above 5 % of the value, 0.02 for a share, and half a unit of the last digit.
 
     Why: It is no matter of opinion: the number was taken from the wrong column, is in per cent, or was computed with
-    another formula. Whoever compares releases by it puts this one on top.
+    another formula. Whoever compares releases by it puts this one on top. With a wide tolerance a
+    claim is verified whatever the weights do.
 
-    Fix: Correct the claim. An explained variance in per cent is divided by 100.
+    Fix: Correct the claim. An explained variance in per cent is divided by 100. Leave `tolerance` out, or state what
+    the number really varies by.
 
     Bad: manifest.json
         {"metric": "explained_variance", "value": 78.1, "evaluation": "held-out"}
@@ -161,8 +164,10 @@ class SR415(RuleText):
     """A claim cannot be verified from the release.
 
     Each claim that has no measurement to be compared with: of another kind than `recomputed` (means over training,
-    figures of a last batch), without an evaluation, or of a metric that is named and not computed by saereg. It is a
-    note, since it says nothing against the number.
+    figures of a last batch), without an evaluation, on other rows than those of its evaluation (`rows`, `excluded`,
+    `data_sha256`), of a metric that is named and not computed by saereg, or of one that averages over batches without
+    its `batch_rows`. At level data also where an evaluation cannot be had on this machine. It is a note, since it says
+    nothing against the number.
 
     Why: A reader can believe such a number or not. A mean over training steps, for example, was taken while the
     weights still changed and is no property of the released ones.
@@ -205,6 +210,34 @@ class SR417(RuleText):
     level = "header"
 
 
+class SR418(RuleText):
+    """A number follows another definition than it names.
+
+    Each claim that its own definition does not give, against all other definitions of the same family that are
+    measured: shares of variance among themselves (1 − fvu included), mean squared errors, counts of active latents;
+    and the same definition at other batch sizes and in other units. At level header those that index.json records, at
+    level data all of them. Reported is the likeliest; the message names the others that agree too. Where a number with
+    so few digits would often agree by chance, it differs (SR411, SR412, SR414), and what agrees is only mentioned.
+
+    Why: The formulas that are all published as "explained variance" give 0.76, 0.80 and 0.96 for the same weights and
+    data. Readers sort releases by this number: one that is not centred, or averaged over batches, wins unfairly.
+
+    Fix: State the number for what it is: `--unsafe-fixes` puts `metric`, `batch_rows` and `units` in, unless several
+    batch sizes agree: which it was, only the author knows. Or claim what was measured under the definition that is
+    named. docs/metrics.md has the formulas.
+
+    Bad: manifest.json (measured: explained_variance 0.7824, ev_saelens_uncentred 0.9587)
+        {"metric": "explained_variance", "value": 0.959, "evaluation": "held-out"}
+
+    Good: manifest.json (measured: explained_variance 0.7824, ev_saelens_uncentred 0.9587)
+        {"metric": "ev_saelens_uncentred", "value": 0.959, "evaluation": "held-out"}
+    """
+
+    severity = "error"
+    level = "header"
+    fixable = "unsafe"
+
+
 RULES: tuple[type[RuleText], ...] = (
     SR401,
     SR402,
@@ -214,5 +247,6 @@ RULES: tuple[type[RuleText], ...] = (
     SR414,
     SR415,
     SR417,
+    SR418,
 )
 """The rules of this file."""

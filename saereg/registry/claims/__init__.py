@@ -1,0 +1,1 @@
+"""Claims judged by measurements, and what explains those that fail."""
