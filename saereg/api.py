@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from saereg.errors import DocumentError, UsageError
@@ -88,6 +89,7 @@ def validate(
     level: Level | None = None,
     *,
     checkpoints: Path | None = None,
+    models: Mapping[str, str] = MappingProxyType({}),
     settings: Settings | None = None,
 ) -> Report:
     """Validate a release folder, or `hf://org/repo[@revision]`; see `saereg.registry.validators.runner.validate`.
@@ -96,7 +98,7 @@ def validate(
     Configuration files are the command line's: `read_settings` of `saereg.registry.validators.configuration` reads one.
     """
     place = open_place(target) if isinstance(target, str) and target.startswith("hf://") else Path(target)
-    return runner.validate(place, level, options=Options(checkpoints=checkpoints), settings=settings)
+    return runner.validate(place, level, options=Options(checkpoints=checkpoints, models=models), settings=settings)
 
 
 def publish(

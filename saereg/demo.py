@@ -18,6 +18,7 @@ from saereg.registry.loading import load_path
 from saereg.registry.release import MANIFEST_FILE, Release, open_release
 from saereg.registry.validators.runner import validate
 from saereg.schemas.document import canonical
+from saereg.schemas.evaluation import ActivationRows
 from saereg.schemas.manifest import CanonicalRule, Manifest, ReleaseInfo
 from saereg.schemas.report import Report
 from saereg.schemas.training import TrainConfig
@@ -200,7 +201,8 @@ def _compare(release: Release, artifact: "ReleaseArtifact") -> Comparison:
     from saereg.trainers.saelens_reader import reconstruct
 
     site = artifact.fields["site"]
-    evaluation = next(e for e in release.manifest.evaluations.values() if e.site == site)
+    stored = (e for e in release.manifest.evaluations.values() if isinstance(e, ActivationRows))
+    evaluation = next(e for e in stored if e.site == site)
     path = release.path / evaluation.path
     x = read_span(path, read_header(path).tensors[evaluation.tensor], 0, 512)
     ours = load_path(artifact.folder)

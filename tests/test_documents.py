@@ -12,10 +12,10 @@ from saereg.cli import GROUPS
 from saereg.cli.render.rule import markdown
 from saereg.registry.architectures import ARCHITECTURES
 from saereg.registry.formats import FORMATS
-from saereg.registry.metrics.definitions import DEFINITIONS, PER_SOURCE
+from saereg.registry.metrics.definitions import BATCH_MEANS, DEFINITIONS, FOREIGN, PER_SOURCE
 from saereg.registry.validators.rules import RULES, rule
 from saereg.schemas.manifest import Architecture, Manifest
-from saereg.schemas.metrics import MetricId
+from saereg.schemas.metrics import BATCHED, MetricId
 from saereg.schemas.recipe import ARGUMENTS, Operation
 from saereg.schemas.semantics import Activation, Normalization, Preprocessing, Semantics
 
@@ -56,11 +56,18 @@ def test_the_example_of_a_manifest_is_one():
 
 
 def test_every_metric_has_its_formula_and_only_computed_ones_are_called_so():
-    """In one of two tables."""
-    computed, named = text_of("docs/metrics.md").split("## Named, not computed")
-    ids = set(DEFINITIONS) | set(PER_SOURCE)
-    assert set(re.findall(r"^\| `(\w+)` \|", computed, re.MULTILINE)) == ids
-    assert set(re.findall(r"^\| `(\w+)` \|", named, re.MULTILINE)) == set(get_args(MetricId)) - ids
+    """In one of three tables; which of them average over batches is said."""
+    text = text_of("docs/metrics.md")
+    canon, model, others = (
+        dict(re.findall(r"^\| `(\w+)` (.*)\|$", part, re.MULTILINE))
+        for part in re.split("^## (?:With a model|Definitions of others|Claims)$", text, flags=re.MULTILINE)[:3]
+    )
+    losses = {name for name in get_args(MetricId) if name.startswith("ce_")}
+    assert set(canon) == {*DEFINITIONS, *PER_SOURCE}
+    assert set(model) == losses - set(BATCHED)
+    assert set(others) == {*FOREIGN, *BATCH_MEANS, *(losses & set(BATCHED))}
+    assert set(get_args(MetricId)) == {*canon, *model, *others}
+    assert {name for name, row in others.items() if row.endswith("| yes ")} == set(BATCHED)
 
 
 def test_every_switch_architecture_and_normalization_is_explained():

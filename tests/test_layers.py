@@ -29,7 +29,13 @@ REGISTRY_ORDER = (
     "architectures",
     "readings",
     "formats",
+    "kernels",
+    "models",
+    "work",
     "metrics",
+    "claims",
+    "recompute",
+    "transfer",
     "evidence",
     "conversion",
     "importing",
@@ -49,7 +55,8 @@ LIBRARIES = {
     "torch": ("registry/", "trainers/", "demo.py"),
     "numpy": ("registry/", "trainers/"),
     "sae_lens": ("trainers/",),
-    "transformers": ("trainers/",),
+    "distributed": ("registry/work/",),
+    "transformers": ("registry/models/",),
     "datasets": ("trainers/",),
     "tqdm": ("trainers/",),
     "yaml": ("cli/configuration.py", "registry/readings/source.py", "registry/cards/"),
@@ -60,17 +67,23 @@ LIBRARIES = {
 TORCH_AT_TOP = (
     "registry/architectures/",
     "registry/dictionary.py",
+    "registry/evidence/comparing.py",
     "registry/evidence/golden.py",
     "registry/evidence/inspection.py",
     "registry/evidence/round_trip.py",
     "registry/evidence/stream.py",
     "registry/readings/reference.py",
+    "registry/kernels/",
     "registry/metrics/moments.py",
+    "registry/metrics/batches.py",
+    "registry/metrics/spread.py",
     "registry/metrics/engine.py",
+    "registry/metrics/losses.py",
+    "registry/metrics/splice.py",
 )
 """Only these may import torch, numpy or safetensors when they are imported themselves; all others do it on use."""
 
-LAZY = ("torch", "numpy", "safetensors", "sae_lens", "transformers", "datasets", "huggingface_hub")
+LAZY = ("torch", "numpy", "safetensors", "sae_lens", "transformers", "datasets", "huggingface_hub", "distributed")
 """Libraries that cost a second or are an extra: outside TORCH_AT_TOP imported inside functions."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 400, 50
@@ -227,6 +240,8 @@ PLANTED = [
     ("registry/x.py", "from pydantic import BaseModel", "pydantic may not be imported here"),
     ("registry/x.py", "def f():\n    import huggingface_hub", "huggingface_hub may not be imported here"),
     ("registry/x.py", "def f():\n    import sae_lens", "sae_lens may not be imported here"),
+    ("registry/metrics/x.py", "def f():\n    import distributed", "distributed may not be imported here"),
+    ("registry/work/x.py", "from saereg.registry.metrics import y", "work may not import metrics"),
     ("schemas/x.py", "def f():\n    import torch", "torch may not be imported here"),
     ("api.py", "def f():\n    import torch.nn", "torch may not be imported here"),
     ("cli/x.py", "import importlib\nimportlib.import_module('torch')", "torch may not be imported here"),
@@ -282,7 +297,7 @@ def test_a_planted_length_is_caught(tmp_path):
 def _package(root: Path, files: dict[str, str]) -> Path:
     package = root / "saereg"
     rooms = ("cli", "publishers", "registry", "schemas", "trainers")
-    inner = ("architectures", "formats", "metrics", "validators")
+    inner = ("architectures", "formats", "metrics", "validators", "work")
     for folder in ("", *rooms, *(f"registry/{name}" for name in inner)):
         (package / folder).mkdir(parents=True, exist_ok=True)
         (package / folder / "__init__.py").touch()

@@ -178,7 +178,7 @@ LACKING = [
     ("publish release dir:out --level weights", "validating at level weights needs", "torch"),
     (
         "train collect --model m --text builtin:prose --site residual:1 --out c --rows 9",
-        "collecting activations needs",
+        "running a model needs",
         "train",
     ),
     (

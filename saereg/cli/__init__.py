@@ -21,6 +21,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Check": {
         "detect": "Name the layout of a dictionary and say why.",
         "validate": "Check a release; the exit code says whether it may go out.",
+        "metrics": "Recompute metrics, compare claims with them, measure transfer.",
         "rule": "Explain a rule, or list them all.",
         "schema": "Print the JSON Schema of a document.",
     },

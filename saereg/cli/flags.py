@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from saereg.cli.options import device_option, model_option
 from saereg.errors import UnknownNameError, UsageError
 from saereg.registry.validators.configuration import find_settings, read_settings
 from saereg.schemas.report import LEVELS, SEVERITIES, Level, Severity
@@ -45,6 +46,8 @@ class Flags:
     isolated: bool = False
     plugin: tuple[str, ...] = ()
     checkpoints: Path | None = None
+    models: tuple[str, ...] = ()
+    device: str = "cpu"
     run_snippets: bool = False
     hash_all: bool = False
     jobs: int | None = None
@@ -83,6 +86,8 @@ class Flags:
             ("--config", self.config),
             ("--isolated", self.isolated),
             ("--checkpoints", self.checkpoints),
+            ("--model", self.models),
+            ("--device", self.device != "cpu"),
             ("--hash", self.hash_all),
             ("--jobs", self.jobs),
             ("--run-snippets", self.run_snippets),
@@ -98,6 +103,8 @@ class Flags:
             ("--profile", self.profile),
             ("--policy", self.policy),
             ("--config", self.config),
+            *(("--model", value) for value in self.models),
+            ("--device", self.device if self.device != "cpu" else None),
             *(("--select", value) for value in self.select),
             *(("--ignore", value) for value in self.ignore),
             *(("--plugin", value) for value in self.plugin),
@@ -129,8 +136,12 @@ _DEPTH = [
     click.option(
         "--checkpoints", type=click.Path(path_type=Path), help="Folder of source checkpoints, for the round trip."
     ),
+    model_option,
+    device_option,
     click.option("--hash", "hash_all", is_flag=True, help="Hash large files at level header too."),
-    click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Threads that hash. [default: one per core]"),
+    click.option(
+        "--jobs", type=click.IntRange(min=1), metavar="N", help="Threads that read and hash. [default: one per core]"
+    ),
     click.option(
         "--run-snippets",
         is_flag=True,

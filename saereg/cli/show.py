@@ -4,11 +4,14 @@ import json
 
 import click
 
+from saereg.cli.render.claims import verdict_text
 from saereg.cli.render.text import next_step, number, plural, size, table, visible
 from saereg.errors import DocumentError, UsageError
+from saereg.registry.claims.fits import setting
 from saereg.registry.refs import parse_reference
 from saereg.registry.release import MANIFEST_FILE, Release, ReleaseArtifact, open_artifact, open_release
 from saereg.schemas.index import IndexArtifact
+from saereg.schemas.metrics import Claim, Verdict
 
 
 @click.command()
@@ -81,20 +84,19 @@ def _evidence_text(artifact: ReleaseArtifact, evidence: IndexArtifact) -> str:
         rows = [(a.field, f"{a.value} ({a.because})") for a in evidence.assumptions]
         parts.append("\nassumptions\n" + _rows(rows))
     if evidence.metrics:
-        rows3 = [[m.metric, number(m.value), m.evaluation, str(m.rows)] for m in evidence.metrics]
+        rows3 = [[setting(m), number(m.value), m.evaluation, str(m.rows)] for m in evidence.metrics]
         parts.append("\nmeasured\n" + table(["metric", "value", "evaluation", "rows"], rows3) + "\n")
     if artifact.claim.claims:
-        rows4 = [
-            [
-                artifact.claim.claims[v.claim].metric,
-                number(artifact.claim.claims[v.claim].value),
-                v.verdict,
-                v.why or "",
-            ]
-            for v in evidence.verdicts
-        ]
+        judged = [(artifact.claim.claims[verdict.claim], verdict) for verdict in evidence.verdicts]
+        rows4 = [[setting(claim), number(claim.value), *_verdict(claim, verdict)] for claim, verdict in judged]
         parts.append("\nclaimed\n" + table(["metric", "value", "verdict", "why"], rows4) + "\n")
     return "".join(parts) + _proof_text(evidence)
+
+
+def _verdict(claim: Claim, verdict: Verdict) -> tuple[str, str]:
+    """Return a verdict in a few words, and why."""
+    unknown = verdict.verdict == "not_verifiable"  # whose few words are the reason
+    return "not verifiable" if unknown else verdict_text(claim, verdict), visible(verdict.why or "")
 
 
 def _proof_text(evidence: IndexArtifact) -> str:

@@ -1,4 +1,4 @@
-"""`saereg train collect` and `saereg train sae`."""
+"""`saereg train collect`, `saereg train tokens` and `saereg train sae`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +80,37 @@ def collect(**options: Any) -> None:  # noqa: ANN401 - one value per option
     click.echo(f"{found.rows} rows at {len(found.sites)} sites ({', '.join(found.sites)}) in {options['out']}")
     words = ("--collection", options["out"], "--site", next(iter(found.sites)))
     next_step("saereg train sae", *words, "--release", "RELEASE", "run.yaml")
+
+
+@command.command()
+@click.option("--model", required=True, help="Local folder or Hub id of a transformers model; its tokenizer is used.")
+@click.option(
+    "--text", "corpus", multiple=True, required=True, help="Text file, folder, .jsonl, builtin:prose or builtin:code."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File, in the release folder."
+)
+@click.option("--contexts", type=click.IntRange(min=1), required=True, help="How many contexts.")
+@click.option("--context-size", default=128, show_default=True, type=click.IntRange(min=2))
+@click.option("--bos", is_flag=True, help="Prepend BOS where the tokenizer does not.")
+@click.option(
+    "--exclude",
+    "excluded",
+    multiple=True,
+    default=("special",),
+    show_default=True,
+    help="Tokens that become no rows: bos, eos, sep, cls, pad, unk, mask, special (all of them), first, or none.",
+)
+@click.option("--revision", help="Commit of the model on the Hub.")
+def tokens(**options: Any) -> None:  # noqa: ANN401 - one value per option
+    """Cut text into contexts and keep their token ids: metrics are recomputed by running the model over them."""
+    from saereg.schemas.document import canonical
+    from saereg.trainers.tokens import TokensConfig, write_tokens
+
+    done = write_tokens(TokensConfig(**options))
+    click.echo(f"{done.rows} rows of {done.tokens} tokens in {options['contexts']} contexts: {options['out']}")
+    click.echo("In the manifest's `evaluations`, with the release's own path and site:")
+    click.echo(canonical({"held-out": done.evaluation(Path(options["out"]).name)}), nl=False)
 
 
 def _sae_options(function: Callable[..., None]) -> Callable[..., None]:

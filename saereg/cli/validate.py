@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from saereg.cli.flags import Flags, Output, outputs, settings_of, validation_flags
-from saereg.cli.options import local_folder
+from saereg.cli.options import local_folder, models, require_known_models
 from saereg.cli.progress import bar
 from saereg.cli.render.context import Context, prefix_of
 from saereg.cli.render.report import RENDERERS
 from saereg.cli.render.text import next_step
-from saereg.errors import ExitCode, UsageError
+from saereg.errors import ExitCode, SaeregError, UsageError
 from saereg.registry.files.place import FolderPlace, Place
 from saereg.registry.files.roles import role_of
 from saereg.registry.refs import Reference, parse_reference
@@ -100,8 +100,21 @@ def _validated(subject: Subject, flags: Flags) -> tuple[Report, Context]:
     """Validate a release, here or on the Hub."""
     if flags.checkpoints is not None and not flags.checkpoints.is_dir():
         raise UsageError(f"--checkpoints {flags.checkpoints} is not a folder")
+    if flags.models and subject.root is not None:
+        _require_known_models(subject.root, flags)
     place = _place(subject, flags)
     return _report(subject.root or place, subject.settings, flags), _context(place.folder, subject, flags)
+
+
+def _require_known_models(root: Path, flags: Flags) -> None:
+    """Refuse a model that no evaluation needs; of a manifest that cannot be read the report says what is wrong."""
+    from saereg.schemas.manifest import Manifest
+
+    try:
+        manifest = Manifest.read(root / MANIFEST_FILE)
+    except (SaeregError, OSError):
+        return
+    require_known_models(models(flags.models), [manifest])
 
 
 def _report(place: Path | Place, settings: Settings, flags: Flags) -> Report:
@@ -109,7 +122,12 @@ def _report(place: Path | Place, settings: Settings, flags: Flags) -> Report:
     from saereg.registry.validators.runner import validate
 
     options = Options(
-        checkpoints=flags.checkpoints, run_snippets=flags.run_snippets, hash_all=flags.hash_all, jobs=flags.threads
+        checkpoints=flags.checkpoints,
+        models=models(flags.models),
+        device=flags.device,
+        run_snippets=flags.run_snippets,
+        hash_all=flags.hash_all,
+        jobs=flags.threads,
     )
     with bar(f"validate {place.name}") as progress:
         return validate(place, flags.level, options=options, settings=settings, progress=progress)

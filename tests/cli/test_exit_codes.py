@@ -251,3 +251,22 @@ def test_json_of_a_failed_validation_still_parses(process, place):
     report = json.loads(answer.out)
     assert answer.code == 1
     assert report["summary"]["errors"] == len([f for f in report["findings"] if f["severity"] == "error"]) > 0
+
+
+@pytest.mark.parametrize("words", [("build", "release"), ("validate", "release", "--level", "data")])
+def test_metrics_on_a_device_that_is_not_there_are_one_line(saereg, words):
+    """Before anything is computed."""
+    answer = saereg(*words, "--device", "abacus")
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert answer.err.startswith("error: device 'abacus' cannot be used on this machine: ")
+
+
+@pytest.mark.parametrize("words", [(), ("--evaluation", "more=synthetic:seed=0,rows=8")])
+def test_building_without_torch_names_the_extra(saereg, place, monkeypatch, words):
+    """Also where an evaluation is to be made first; nothing is written."""
+    before = (place / "release/manifest.json").read_bytes()
+    monkeypatch.setitem(sys.modules, "torch", None)
+    answer = saereg("build", "release", *words)
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert "saereg[torch]" in answer.err
+    assert (place / "release/manifest.json").read_bytes() == before

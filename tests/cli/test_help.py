@@ -4,11 +4,15 @@ import subprocess
 import sys
 from importlib.metadata import entry_points
 
+import click
 import pytest
 
-from saereg.cli import GROUPS, main
+from saereg.cli import GROUPS, cli, main
 
 VERBS = [verb for verbs in GROUPS.values() for verb in verbs]
+
+MEASURING = ("build", "metrics recompute", "metrics transfer")
+"""Commands that hand work to others."""
 
 SPY = """
 import sys
@@ -54,6 +58,26 @@ def test_the_help_of_a_verb_costs_no_torch(verb):
     code, _, heavy = _spy(verb, "--help")
     assert code == 0
     assert set(heavy) <= {"pydantic"}
+
+
+@pytest.mark.parametrize(
+    ("option", "commands"),
+    [
+        ("--model", (*MEASURING, "metrics compare", "validate")),
+        ("--device", (*MEASURING, "metrics compare", "validate")),
+        ("--executor", MEASURING),
+    ],
+)
+def test_an_option_is_the_same_wherever_it_is(option, commands):
+    """Name, form and help; `train`, which makes a model's rows, has another --model."""
+    found = set()
+    for words in commands:
+        command: click.Command = cli
+        for word in words.split():
+            command = command.get_command(click.Context(command), word)
+        (param,) = (param for param in command.params if option in param.opts)
+        found.add((param.name, param.metavar, param.help, param.default, param.multiple))
+    assert len(found) == 1
 
 
 def test_every_line_of_help_fits_100_columns(saereg):

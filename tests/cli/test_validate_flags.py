@@ -370,3 +370,20 @@ def test_a_release_on_the_hub_is_validated_where_it_is(process, flawed):
     assert (place["repositoryUri"], place["revisionId"]) == (f"https://huggingface.co/{REPO}", SHA)
     assert f" at {SHA[:12]}: 4 artifacts" in passed.out
     assert passed.next.startswith((f"hf download {REPO} --revision main --local-dir release", "saereg rule "))
+
+
+@pytest.mark.parametrize("words", [("build", "release"), ("validate", "release", "--level", "data")])
+def test_metrics_are_computed_on_the_device_that_is_named(saereg, monkeypatch, words):
+    """Dictionaries and the rows of base models alike; `cpu:0` is one that every machine has."""
+    from saereg.registry import loading
+    from saereg.registry.metrics.sources import opening
+
+    devices = []
+    load, around = loading.load_path, opening.Surroundings
+    monkeypatch.setattr(loading, "load_path", lambda *a, **k: devices.append(a[1]) or load(*a, **k))
+    monkeypatch.setattr(
+        opening, "Surroundings", lambda *a, **k: devices.append((made := around(*a, **k)).device) or made
+    )
+    assert saereg(*words, "--device", "cpu:0").code == 0
+    assert len(devices) > 3
+    assert set(devices) == {"cpu:0"}
