@@ -79,7 +79,8 @@ def _evidence(template: dict, release: Path, name: str, seed: int) -> dict:
     weights.write_bytes(content)
     files = [file | {"path": file["path"].replace("layer_1/topk", name)} for file in template["files"]]
     next(f for f in files if f["role"] == "weights")["sha256"] = hashlib.sha256(content).hexdigest()
-    metrics = [m | {"value": HEALTHY.get(m["metric"], m["value"]) + seed * 1e-6} for m in template["metrics"]]
+    valued = (m for m in template["metrics"] if "value" in m)  # a density has none on so few rows
+    metrics = [m | {"value": HEALTHY.get(m["metric"], m["value"]) + seed * 1e-6} for m in valued]
     golden = template["golden"] | {"path": f"{name}/golden.safetensors"}
     return template | {"id": name, "files": files, "golden": golden, "metrics": metrics, "verdicts": []}
 
