@@ -178,8 +178,11 @@ def _run(targets: Sequence[str], flags: Flags, order: "Order") -> "Recomputation
     with open_journal(flags.out) as journal:
         run = Recomputation(order, journal, known.__contains__)
         planned = run.plan(chosen)
-        if all(isinstance(one, Failure) for one in planned):
-            raise UsageError("; ".join(dict.fromkeys(one.why for one in planned if isinstance(one, Failure))))
+        failures = [one for one in planned if isinstance(one, Failure)]
+        if len(failures) == len(planned):
+            # rows that none of many dictionaries can read have one reason, which is said once
+            reasons = {one.why.removeprefix(f"{one.name}: ") for one in failures}
+            raise UsageError(reasons.pop() if len(reasons) == 1 < len(failures) else "; ".join(o.why for o in failures))
         with open_executor(flags.executor) as workers, bar("recompute") as progress:
             for _ in run.run(planned, workers, progress):
                 pass

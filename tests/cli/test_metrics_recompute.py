@@ -168,3 +168,13 @@ def test_nothing_is_written_over_and_no_odd_value_taken(name, place, saereg, mon
     assert (answer.code, answer.out) == (2, "")
     assert message in answer.err
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+
+
+def test_one_reason_for_many_dictionaries_is_said_once(saereg, place):
+    """Rows that nothing can read are no fault of each of them."""
+    (place / "bad.npy").write_bytes(b"x")
+
+    answer = saereg("metrics", "recompute", "release", "--data", "bad.npy")
+
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.count("bad.npy") == answer.err.count("\n") == 1
