@@ -6,10 +6,12 @@ SaeregError                  everything below; the command line prints it as one
 │   ├── UnknownNameError     a name is not in a table (also a KeyError)                     exit 2
 │   ├── MissingExtraError    the command needs an extra that is not installed               exit 2
 │   ├── DataUnavailableError what an evaluation is computed from is not on this machine     exit 2
+│   ├── SignatureError       a signature cannot be read, or is not of this key              exit 1
 │   └── InvalidReleaseError  publishing was refused: the report has errors                  exit 1
 ├── FormatError              a folder is in no known layout, or in several                  exit 2
 ├── WeightsError             a tensor is missing, extra, or of the wrong shape or dtype     exit 2
 ├── PublishError             the target refused, or disagrees after the upload              exit 4
+│   └── ConflictError        somebody else changed the target meanwhile                     exit 4
 └── NothingToValidateError   the target holds no release                                    exit 5
 
 Problems *of a release* are no exceptions but findings (`saereg.schemas.report.Finding`): exceptions say only
@@ -118,6 +120,12 @@ class DataUnavailableError(UsageError):
         super().__init__(why if here is None else f"{here}: {why}")
 
 
+class SignatureError(UsageError):
+    """A signature cannot be read, or was not made with the private key of the public key that was given."""
+
+    exit_code = ExitCode.FINDINGS
+
+
 class InvalidReleaseError(UsageError):
     """Publishing was refused, because the validation report has errors or is not deep enough."""
 
@@ -128,6 +136,22 @@ class PublishError(SaeregError):
     """The target refused, or does not hold afterwards what was sent."""
 
     exit_code = ExitCode.NETWORK
+
+
+class ConflictError(PublishError):
+    """The target is no longer what the plan was made for: somebody else changed it.
+
+    Attributes:
+        changes: what they changed, one line per file.
+    """
+
+    def __init__(self, problem: str, changes: Iterable[str] = ()) -> None:
+        self.changes = tuple(changes)
+        super().__init__(problem)
+
+
+class WithdrawnWarning(UserWarning):
+    """What is used was yanked by its author: it is wrong, and the warning says why and what to use instead."""
 
 
 class NothingToValidateError(SaeregError):

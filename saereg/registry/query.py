@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from saereg.errors import UnknownNameError, UsageError
+from saereg.registry.withdrawal import standing
 from saereg.schemas.manifest import Artifact, CrosscoderArtifact, Manifest, Sparsity, TranscoderArtifact
 from saereg.schemas.metrics import Measurement, MetricId
 
@@ -58,7 +59,7 @@ FIELDS = (
     "release", "id", "kind", "architecture", "format", "model", "model_step", "revision", "layer", "stream", "module",
     "hook_name", "parameter", "site", "site_out", "axis", "steps", "n_sources", "d_in", "d_out", "d_sae",
     *Sparsity.model_fields,
-    "seed", "snapshot", "variant", "canonical", "tokens", *get_args(MetricId),
+    "seed", "snapshot", "variant", "canonical", "withdrawn", "tokens", *get_args(MetricId),
 )  # fmt: skip
 """Every field that a condition, a sort or a column can name."""
 
@@ -91,6 +92,8 @@ def fields_of(claim: Artifact, manifest: Manifest, metrics: dict[str, float | No
     values |= {name: getattr(claim, name) for name in ("seed", "snapshot", "variant", "canonical")}
     values |= claim.sparsity.model_dump()
     values["release"] = f"{manifest.release.name} {manifest.release.version}"
+    mark = standing(manifest, manifest.release.version, claim.id)
+    values["withdrawn"] = mark.kind if mark else None
     values |= {"site": site_key, "tokens": claim.training.tokens, "d_out": claim.d_in}
     if isinstance(claim, TranscoderArtifact):
         values |= {"site_out": claim.site_out, "d_out": claim.d_out}
@@ -156,7 +159,20 @@ class Selection(Generic[A]):
         return ranked[0]
 
 
-def _test(condition: str, wanted: Any) -> Callable[[HasFields], bool]:  # noqa: ANN401
+def meeting(selection: Selection[A], conditions: Iterable[str]) -> Selection[A]:
+    """Return the artifacts that meet every condition, each written as for `parse_condition`.
+
+    Raises:
+        UsageError: when one is no condition.
+        UnknownNameError: when a field does not exist.
+    """
+    for condition in conditions:
+        test = _test(*parse_condition(condition), said=condition)
+        selection = Selection(tuple(artifact for artifact in selection if test(artifact)))
+    return selection
+
+
+def _test(condition: str, wanted: Any, said: str | None = None) -> Callable[[HasFields], bool]:  # noqa: ANN401
     name, _, operator = condition.partition("__")
     if operator and operator not in OPERATORS:
         raise UnknownNameError("operator", operator, OPERATORS)
@@ -170,7 +186,8 @@ def _test(condition: str, wanted: Any) -> Callable[[HasFields], bool]:  # noqa: 
             return compare(value, wanted)
         except TypeError:
             kind = type(value).__name__
-            raise UsageError(f"{condition}={wanted!r}: {field} is a {kind}, it cannot be compared so") from None
+            written = said or f"{condition}={wanted!r}"
+            raise UsageError(f"{written}: {field} is a {kind}, it cannot be compared so") from None
 
     return test
 
@@ -188,7 +205,7 @@ def parse_condition(text: str) -> tuple[str, Any]:
     """
     for symbol, operator in _SYMBOLS.items():
         name, found, value = text.partition(symbol)
-        if found:
+        if found and value.strip("= "):
             field = resolve_field(name.strip())
             return (field if operator == "eq" else f"{field}__{operator}"), _value(value.strip().lstrip("="))
     raise UsageError(f"{text!r} is no condition; write field, one of {' '.join(_SYMBOLS)}, and a value")

@@ -1,21 +1,27 @@
 """A release: its claims, its evidence, and its artifacts as things that can be queried and loaded."""
 
+import shlex
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saereg.errors import NothingToValidateError, UnknownNameError, UsageError, WeightsError
+from saereg.errors import NothingToValidateError, UnknownNameError, UsageError, WeightsError, WithdrawnWarning
 from saereg.registry import hub
 from saereg.registry.files.digest import sha256_of
 from saereg.registry.files.names import CONFIG_FILE
+from saereg.registry.files.pulled import read_pulled
 from saereg.registry.query import Selection, fields_of, headline
 from saereg.registry.refs import Reference, parse_reference, require_folder
+from saereg.registry.withdrawal import standing, told
 from saereg.schemas.artifact_config import ArtifactConfig, read_config
 from saereg.schemas.evaluation import Evaluation
 from saereg.schemas.index import Index, IndexArtifact
 from saereg.schemas.manifest import CrosscoderArtifact, Manifest, SaeArtifact, TranscoderArtifact
+from saereg.schemas.pulled import Pulled
+from saereg.schemas.withdrawal import Withdrawal
 
 if TYPE_CHECKING:
     from saereg.registry.dictionary import Dictionary
@@ -61,6 +67,21 @@ class ReleaseArtifact:
         return {name: m.value for name, m in headline(self.evidence.metrics).items()} if self.evidence else {}
 
     @property
+    def withdrawn(self) -> Withdrawal | None:
+        """The mark by which its author takes it, or this whole version, back; None where there is none."""
+        manifest = self.release.manifest
+        return standing(manifest, manifest.release.version, self.id)
+
+    @property
+    def pull_command(self) -> str | None:
+        """The command that fetches it, where a pull of the release left it out; else None."""
+        pulled = self.release.pulled
+        if pulled is None or self.id in pulled.artifacts or self.folder.is_dir():
+            return None
+        out = shlex.quote(str(self.release.path))
+        return f"saereg pull {hub.name_of(pulled.repo, pulled.commit)} {self.id} --out {out}"
+
+    @property
     def cfg(self) -> ArtifactConfig:
         """Its configuration, read from cfg.json.
 
@@ -72,17 +93,23 @@ class ReleaseArtifact:
     def load(self, device: str = "cpu", *, verify: bool = True) -> "Dictionary":
         """Load it as something one can call: `x_hat = dictionary(x)`.
 
+        Of a yanked one a `WithdrawnWarning` says why, and what to use instead.
+
         Args:
             device: torch device.
             verify: compare the sha256 of its weights and cfg.json with index.json first, where there is one.
 
         Raises:
-            WeightsError: when a file differs from the index, or tensors from the configuration.
+            WeightsError: when it was not pulled, a file differs from the index, or tensors from the configuration.
             DocumentError: when cfg.json does not fit.
             PublishError: when the Hub does not answer.
             MissingExtraError: without the `torch` extra.
         """
+        if (mark := self.withdrawn) is not None and mark.kind == "yanked":
+            warnings.warn(told(mark), WithdrawnWarning, stacklevel=3)
         artifact = self.local()
+        if artifact.pull_command is not None:
+            raise WeightsError(artifact.folder, f"was not pulled: {artifact.pull_command} fetches it")
         if verify:
             artifact._verify()
         from saereg.registry.loading import load_path
@@ -131,6 +158,11 @@ class Release:
         """Every artifact, in the manifest's order."""
         evidence = {entry.id: entry for entry in self.index.artifacts} if self.index else {}
         return tuple(ReleaseArtifact(self, claim, evidence.get(claim.id)) for claim in self.manifest.artifacts)
+
+    @cached_property
+    def pulled(self) -> Pulled | None:
+        """What `saereg pull` noted in the folder; None where it was made here, or is on the Hub."""
+        return read_pulled(self.path) if self.repo is None else None
 
     def __iter__(self) -> Iterator[ReleaseArtifact]:
         return iter(self.artifacts)

@@ -12,6 +12,7 @@ from saereg.schemas.artifact_config import CONFIG
 from saereg.schemas.collection import Collection
 from saereg.schemas.conversion import Conversion
 from saereg.schemas.index import Index
+from saereg.schemas.lock import Lock
 from saereg.schemas.manifest import Manifest
 from saereg.schemas.plan import Plan, Receipt
 from saereg.schemas.report import REPORT_LINE, Report
@@ -28,6 +29,7 @@ DOCUMENTS: dict[str, TypeAdapter[Any]] = {
     "report-line": REPORT_LINE,
     "plan": TypeAdapter(Plan),
     "receipt": TypeAdapter(Receipt),
+    "lock": TypeAdapter(Lock),
     "collection": TypeAdapter(Collection),
     "train": TypeAdapter(TrainConfig),
     "conversion": TypeAdapter(Conversion),

@@ -7,6 +7,7 @@ from pydantic import Field
 from saereg.schemas.document import SCHEMA_VERSION, Document, Record, SchemaVersion, Sha256
 from saereg.schemas.metrics import DType, Measurement, Verdict
 from saereg.schemas.names import ArtifactId, ReleasePath
+from saereg.schemas.provenance import Provenance
 from saereg.schemas.semantics import Assumption, DecoderNorm, Semantics
 
 Role = Literal["weights", "config", "golden", "evaluation", "card", "log", "sparsity", "conversion", "other"]
@@ -123,6 +124,8 @@ class Index(Document):
     """Files of the release that belong to no artifact."""
     artifacts: tuple[IndexArtifact, ...]
     """Evidence per artifact, in the manifest's order."""
+    provenance: Provenance | None = None
+    """What the release was made from; null in an index of an earlier version."""
 
     def all_files(self) -> tuple[IndexFile, ...]:
         """Return every file that the index names, sorted by path."""

@@ -10,6 +10,7 @@ from saereg.schemas.metrics import Claim
 from saereg.schemas.names import ArtifactId, Key, ReleasePath, Revision
 from saereg.schemas.recipe import SourceTensor
 from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy
+from saereg.schemas.withdrawal import VERSION, Withdrawal
 
 SCHEMA_URL = f"{SCHEMA_FILES}/manifest-{SCHEMA_VERSION.split('.')[0]}.schema.json"
 """What `$schema` of a manifest of this version says."""
@@ -61,7 +62,7 @@ class ReleaseInfo(Record):
 
     name: Key
     """Short name, as in a repository id."""
-    version: str = Field(pattern=r"^\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.\-]+)?$")
+    version: str = Field(pattern=VERSION)
     """Semantic version."""
     title: str = Field(min_length=1)
     """One line for people."""
@@ -283,6 +284,8 @@ class Manifest(Document):
     """Key → evaluation data."""
     canonical: CanonicalRule | None = None
     """How canonical artifacts were chosen."""
+    withdrawn: tuple[Withdrawal, ...] = ()
+    """Published versions, or artifacts of them, that should no longer be used; written by `saereg yank`."""
     artifacts: tuple[Artifact, ...]
     """The dictionaries."""
 

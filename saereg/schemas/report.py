@@ -70,6 +70,11 @@ CUT_SHORT = "cheaper checks found errors in this artifact"
 """Why a check that reads weights is skipped; a report that says so allows no publishing, even with those ignored."""
 
 
+NOT_PULLED = "they were not pulled"
+"""Why files of the index were not looked at in a folder that `saereg pull` filled; a report that says so allows none
+either."""
+
+
 class Skipped(Record):
     """A check that could not run, and why."""
 
