@@ -1,9 +1,11 @@
 """Writes that a reader never sees half done."""
 
 import contextlib
+import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, Any
 
 
 @contextlib.contextmanager
@@ -54,27 +56,73 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path) -> Iterator[bool]:
+def exclusive(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
     """Wait for a lock on a folder itself, so that no lock file is left behind.
+
+    Args:
+        folder: the folder.
+        waiting: called once when somebody else holds it, before it is waited for.
 
     Yields:
         Whether the lock is held: some systems and network file systems have none.
     """
-    try:
-        import fcntl
-    except ImportError:
+    if importlib.util.find_spec("fcntl") is None:
         yield False
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            held = True
-        except OSError:
-            held = False
-        yield held
+        yield _locked(descriptor, waiting)
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int, waiting: Callable[[], None]) -> bool:
+    """Lock what is open, and wait for it; return whether there are locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        waiting()
+    except OSError:
+        return False
+    else:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[bool]:
+    """Hold a lock file, without waiting; the file stays, the lock goes with the process.
+
+    Yields:
+        Whether nobody else holds it; also where there are no locks, or the file cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b")
+    except OSError:
+        yield True
+        return
+    with file:
+        yield lock_at_once(file)
+
+
+def lock_at_once(file: IO[Any]) -> bool:
+    """Return whether nobody else has an open file; also where there are no locks, as on some network file systems."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return True
+    return True
 
 
 def is_running(process: int) -> bool:

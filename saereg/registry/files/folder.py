@@ -6,11 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-IGNORED_FOLDERS = frozenset({".git", ".github", ".cache", "__pycache__"})
+from saereg.schemas.names import OUTSIDE, one_name
+
+IGNORED_FOLDERS = OUTSIDE
 """Folders of git, of continuous integration, and what the Hub client and Python leave behind; no part of a release."""
 
-IGNORED_FILES = frozenset({".gitattributes", ".gitignore", ".pre-commit-config.yaml", ".DS_Store", "saereg.toml"})
-"""Files of the project around a release, and what the Hub and desktops add: never indexed, never published."""
+IGNORED_FILES = frozenset(
+    {".git", ".gitattributes", ".gitignore", ".pre-commit-config.yaml", ".DS_Store", "saereg.toml"}
+)
+"""Files of the project around a release (`.git` is one in a submodule), and what the Hub and desktops add.
+
+They are never indexed and never published.
+"""
+
+_FILES = frozenset(map(one_name, IGNORED_FILES))
 
 
 @dataclass(frozen=True)
@@ -55,17 +64,17 @@ def scan(root: Path) -> tuple[Entry, ...]:
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_dir(follow_symlinks=False):
-                if entry.name not in IGNORED_FOLDERS:
+                if one_name(entry.name) not in IGNORED_FOLDERS:
                     pending.append(path)
-            elif entry.name not in IGNORED_FILES:
+            elif one_name(entry.name) not in _FILES:
                 found.append(_entry(entry, _shown(path), allowed))
     return tuple(sorted(found, key=lambda entry: entry.path))
 
 
 def is_ignored(path: str) -> bool:
-    """Whether a file is no part of a release, by its path alone."""
-    *folders, name = path.split("/")
-    return name in IGNORED_FILES or not IGNORED_FOLDERS.isdisjoint(folders)
+    """Whether a file is no part of a release, by its path alone; `.GIT` is the folder `.git` on some machines."""
+    *folders, name = one_name(path).split("/")
+    return name in _FILES or not IGNORED_FOLDERS.isdisjoint(folders)
 
 
 def _shown(path: str) -> str:

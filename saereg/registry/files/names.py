@@ -17,3 +17,6 @@ LOG_FILE = "training.log"
 
 CONVERSION_FILE = "conversion.json"
 """What a dictionary was converted from, and the proof that it is the same."""
+
+SIGNATURE_FILE = "model.sig"
+"""Signature at the root of a release, beside the manifest and the index; no file of the index itself."""

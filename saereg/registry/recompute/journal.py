@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from saereg.errors import UsageError
-from saereg.registry.files.atomic import write_text_atomically
+from saereg.registry.files.atomic import lock_at_once, write_text_atomically
 from saereg.registry.recompute.sums_text import part_of, part_text
 from saereg.registry.recompute.tasks import Part
 from saereg.schemas.document import check_text
@@ -51,7 +51,7 @@ class Journal:
     def _open(self, path: Path) -> None:
         parts = _opened(self._part_path)
         self._files.append(parts)
-        if not _lock(parts):
+        if not lock_at_once(parts):
             self._is_theirs = True
             raise UsageError(f"{path}: another run writes it at this moment")
         for number, line in enumerate(_whole_lines(parts, PART_STARTS), 1):
@@ -148,19 +148,6 @@ def _name(record: Recomputed) -> tuple[str, str | None, str]:
 def _opened(path: Path) -> IO[str]:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("a+", encoding="utf-8", newline="\n")
-
-
-def _lock(file: IO[str]) -> bool:
-    """Return whether nobody else has the file; also where there are no locks, as on some network file systems."""
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):
-        return True
-    return True
 
 
 def _whole_lines(file: IO[str], starts: tuple[str, ...]) -> list[str]:
