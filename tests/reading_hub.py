@@ -42,6 +42,9 @@ class Habits:
         submodules: folders of the tree that are repositories of their own.
         lost: files that are in the tree and whose bytes are gone.
         html: whether every answer is the page of a proxy.
+        drops: part of a path → how many answers for it end after half of the body.
+        altered: part of paths of which other bytes are sent than the tree says.
+        missing: files that are not in the tree.
     """
 
     silent_on: str = ""
@@ -55,6 +58,9 @@ class Habits:
     submodules: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     html: bool = False
+    drops: Counter[str] = field(default_factory=Counter)
+    altered: str = ""
+    missing: tuple[str, ...] = ()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -99,6 +105,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body[: len(body) // 2])
             time.sleep(120)
             return
+        for part, left in self.server.habits.drops.items():
+            if part in path and left > 0:
+                self.server.habits.drops[part] -= 1
+                self.close_connection = True
+                body = body[: len(body) // 2]
         for begin in range(0, len(body), BLOCK):
             self.server.sent[path] += len(body[begin : begin + BLOCK])
             self.wfile.write(body[begin : begin + BLOCK])
@@ -139,7 +150,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Return one page of the tree, and where the next one is."""
         begin = int(parse_qs(urlsplit(self.path).query).get("cursor", ["0"])[0])
         end = begin + self.server.habits.page
+        hidden = self.server.habits.missing
         files = [path for path in self.server.root.rglob("*") if path.is_file()]
+        files = [path for path in files if path.relative_to(self.server.root).as_posix() not in hidden]
         folders = {parent for path in files for parent in path.relative_to(self.server.root).parents} - {Path()}
         entries = [self._entry(path) for path in sorted(files)]
         entries += [{"type": "directory", "path": path.as_posix(), "oid": SHA, "size": 0} for path in sorted(folders)]
@@ -161,6 +174,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _file(self, file: Path) -> tuple[int, dict[str, str], bytes]:
         content = file.read_bytes()
+        if self.server.habits.altered and self.server.habits.altered in file.as_posix():
+            content = content[:-1] + bytes([content[-1] ^ 1])
         return 200, self._described(file, content) | {"Content-Type": "application/octet-stream"}, content
 
     def _elsewhere(self, file: Path) -> tuple[int, dict[str, str], bytes]:
