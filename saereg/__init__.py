@@ -11,6 +11,7 @@
     saereg.load("demo-out/release:layer_1/topk_32")          # the same, by reference
     report = saereg.validate("demo-out/release", level="weights")
     saereg.publish("demo-out/release", "dir:published")      # only ever from a report without errors
+    saereg.verify("hf://org/name@v1.0.0")                    # what is out there against its index, without weights
 
 Rooms: `schemas` is what is on disk, `registry` what it means, `publishers` who ships it, `trainers` who makes it, `cli`
 the command line. Importing saereg imports none of them.
@@ -21,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from saereg.api import find, load, open, publish, validate
+    from saereg.api import find, load, open, publish, validate, verify
 
-__all__ = ["__version__", "find", "load", "open", "publish", "validate"]
+__all__ = ["__version__", "find", "load", "open", "publish", "validate", "verify"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the functions of the public interface, imported on first use

@@ -1,4 +1,4 @@
-"""The public functions: open, find, load, validate, publish. Importing this needs no torch."""
+"""The public functions: open, find, load, validate, publish, verify. Importing this needs no torch."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from saereg.errors import DocumentError, UsageError
 from saereg.publishers import publisher_of
+from saereg.publishers.publisher import Wishes
+from saereg.registry.fetching.opening import hub_reference, open_remote
+from saereg.registry.fetching.verifying import Sampling
+from saereg.registry.fetching.verifying import verify as verify_remote
 from saereg.registry.files.blocks import require_torch
 from saereg.registry.loading import load_path
 from saereg.registry.query import Selection
@@ -106,16 +110,16 @@ def publish(
     target: str,
     *,
     level: Level | None = None,
-    delete_remote_only: bool = False,
+    wishes: Wishes = Wishes(),  # noqa: B008 - a frozen value
     settings: Settings | None = None,
 ) -> Receipt:
     """Validate a release folder, plan, publish and verify.
 
     Args:
         source: release folder.
-        target: where to, e.g. `dir:/srv/releases/x`.
+        target: where to: `dir:/srv/releases/x`, or `hf://org/repo[@branch]`.
         level: depth of the validation before. Default: weights, or what the policy needs.
-        delete_remote_only: whether files that only the target has may be removed.
+        wishes: tag, pull request, what may be removed, and so on.
         settings: profile, policy, ignores and so on of the validation.
 
     Raises:
@@ -123,7 +127,27 @@ def publish(
         UsageError: when the target is no place for this release.
         PublishError: when the target does not hold afterwards what was sent.
     """
-    publisher = publisher_of(target, delete_unknown=delete_remote_only)
+    publisher = publisher_of(target, wishes)
     level = level or level_needed(settings.policy if settings else None, "weights")
     plan = publisher.plan(Path(source), validate(source, level, settings=settings))
     return publisher.apply(Path(source), plan)
+
+
+def verify(target: str, *, sample: int = 0, seed: int = 0) -> Report:
+    """Compare `hf://org/repo[@revision]` with its own index at one commit; no weights are downloaded.
+
+    Args:
+        target: release on the Hub.
+        sample: artifacts that are downloaded too, and whose golden vectors are replayed.
+        seed: which ones.
+
+    Raises:
+        UsageError: when the target names no whole release on the Hub.
+        PublishError: when the Hub cannot be asked.
+        NothingToValidateError: when it holds no release, or one without an index.
+        MissingExtraError: to sample, without the `torch` extra.
+    """
+    reference = hub_reference(target)
+    if reference.repo is None or reference.artifact is not None:
+        raise UsageError(f"{target}: a release is verified as a whole")
+    return verify_remote(open_remote(reference.repo, reference.revision), Sampling(sample, seed)).report

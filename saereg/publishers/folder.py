@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from saereg.errors import PublishError, UsageError
-from saereg.publishers.plan import State, make_plan, state_digest
-from saereg.publishers.publisher import Progress
+from saereg.errors import ConflictError, PublishError, UsageError
+from saereg.publishers.plan import State, Target, make_plan, state_digest
+from saereg.publishers.publisher import Progress, Publisher, Wishes
 from saereg.registry.files.atomic import exclusive
 from saereg.registry.files.digest import BLOCK, sha256_of
 from saereg.registry.files.folder import scan
@@ -24,6 +24,17 @@ from saereg.registry.release import MANIFEST_FILE
 from saereg.schemas.manifest import Manifest
 from saereg.schemas.plan import Operation, Plan, Receipt
 from saereg.schemas.report import Report
+
+
+def open_target(place: str, wishes: Wishes) -> Publisher:
+    """Return the publisher of `dir:PLACE`.
+
+    Raises:
+        UsageError: when the place cannot be replaced, or a wish is one that only a repository can meet.
+    """
+    if flags := wishes.of_a_repository:
+        raise UsageError(f"{', '.join(flags)}: a folder has none of that; leave it out, or publish to hf://org/repo")
+    return FolderPublisher(place, delete_unknown=wishes.delete_unknown)
 
 
 class FolderPublisher:
@@ -57,9 +68,28 @@ class FolderPublisher:
         self._require_place(root)
         parent = self.folder.absolute().parent
         with exclusive(parent) if parent.is_dir() else contextlib.nullcontext():
-            plan = make_plan(root, report, self.target, self.state())
+            plan = make_plan(root, report, Target(self.target, self.state()))
         self._require_known(plan)
         return plan
+
+    def renew(self, root: Path, report: Report, planned: Plan) -> Plan:
+        """Return a plan that was made before, made anew and found to be the same.
+
+        Raises:
+            ConflictError: when the target has changed since.
+            PublishError: when the release is another by now, or the plan was altered.
+            SaeregError: whatever `plan` raises.
+        """
+        if planned.target != self.target:
+            raise UsageError(f"the plan is for {planned.target}, not for {self.target}")
+        fresh = self.plan(root, report)
+        if fresh.is_noop and fresh.digest == planned.digest:
+            return fresh
+        if fresh.base != planned.base:
+            raise ConflictError(f"{self.target} has changed since the plan was made; plan again")
+        if fresh != planned:
+            raise PublishError(f"the plan does not fit {root} or {self.target}, or was altered; plan again")
+        return fresh
 
     def apply(self, root: Path, plan: Plan, progress: Progress | None = None) -> Receipt:
         """Do what the plan says and return the receipt; doing it twice changes nothing the second time.
@@ -68,6 +98,8 @@ class FolderPublisher:
             PublishError: when the target is not as planned, or a file of the release changed meanwhile.
             UsageError: when the target holds what may not be removed.
         """
+        if plan.hub is not None:
+            raise UsageError(f"the plan is for {plan.target}, not for {self.target}")
         started = time.monotonic()
         self.folder.absolute().parent.mkdir(parents=True, exist_ok=True)
         with exclusive(self.folder.absolute().parent) as locked:

@@ -403,7 +403,7 @@ def test_targets_are_named_by_a_scheme():
     """A place without one, and an unknown one, are refused with the right spelling."""
     with pytest.raises(UsageError) as refused:
         publisher_of("out")
-    assert str(refused.value) == "'out' is no target; write dir:out"
+    assert str(refused.value) == "'out' is no target; write dir:out or hf://org/repo"
     with pytest.raises(UnknownNameError) as unknown:
         publisher_of("dri:out")
     assert str(unknown.value) == "unknown target 'dri:'; did you mean 'dir:'?"
