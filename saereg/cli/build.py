@@ -60,6 +60,7 @@ def command(
     from saereg.registry.loading import require_device
     from saereg.registry.metrics.sources.holdout import HeldOut, hold_out
     from saereg.registry.release import MANIFEST_FILE
+    from saereg.registry.signature import staleness
     from saereg.schemas.manifest import Manifest
 
     if executor is None:
@@ -77,5 +78,7 @@ def command(
     said = ", ".join(f"{verdicts.count(v)} {v.replace('_', ' ')}" for v in sorted(set(verdicts))) or "none stated"
     counts = f"{plural(len(index.artifacts), 'artifact')}, {plural(len(index.all_files()), 'file')}"
     click.echo(f"index.json: {counts}; claims: {said}")
+    if stale := staleness(folder, index):
+        click.echo(stale, err=True)
     step = ("saereg validate", target, "--level", "data")
     next_step(*step, *(("--checkpoints", checkpoints) if checkpoints else ()))

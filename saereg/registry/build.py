@@ -19,9 +19,11 @@ from saereg.registry.files.header import Header, read_header
 from saereg.registry.files.names import (
     CONFIG_FILE,
     GOLDEN_FILE,
+    SIGNATURE_FILE,
     WEIGHTS_FILES,
 )
 from saereg.registry.files.roles import role_of
+from saereg.registry.provenance import provenance_of
 from saereg.registry.recompute.choosing import evaluations_of
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE, checkpoints_beside
 from saereg.registry.semantics import row_shape, semantics_of
@@ -85,11 +87,13 @@ def build(
     entries = _entries(parts, sources, executor, progress)
     import torch
 
+    software = {"saereg": __version__, "torch": str(torch.__version__)}
     index = Index(
-        generated_by={"saereg": __version__, "torch": str(torch.__version__)},
+        generated_by=software,
         manifest_sha256=sha256_of(path),
         files=shared,
         artifacts=entries,
+        provenance=provenance_of(manifest, entries, software),
     )
     written = write_card(root, manifest, index)
     index = index.model_copy(update={"files": _with_written(root, shared, written)})
@@ -249,7 +253,8 @@ def _files_by_folder(root: Path) -> dict[str, list[Entry]]:
     """Return folder → the files directly in it: folders of artifacts may be nested."""
     found: dict[str, list[Entry]] = {}
     for entry in scan(root):
-        if entry.kind == "file" and entry.path not in (MANIFEST_FILE, INDEX_FILE) and not is_refused(entry.path):
+        beside = entry.path in (MANIFEST_FILE, INDEX_FILE, SIGNATURE_FILE)
+        if entry.kind == "file" and not beside and not is_refused(entry.path):
             found.setdefault(str(PurePosixPath(entry.path).parent), []).append(entry)
     return found
 

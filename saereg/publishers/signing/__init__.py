@@ -1,0 +1,1 @@
+"""Signatures of releases: made and checked by `model-signing`, from digests that are known already."""
