@@ -6,6 +6,8 @@ from typing import Any
 
 from saereg.registry.cards.card import CARD_FILE, Card
 from saereg.registry.cards.markdown import whole_lines_of
+from saereg.registry.cards.withdrawn import PART as WITHDRAWN
+from saereg.registry.cards.withdrawn import inserted, removed, sent_on, warning
 from saereg.registry.files.natural import natural_key
 from saereg.registry.query import fields_of, headline
 from saereg.schemas.index import Index, IndexArtifact
@@ -79,6 +81,7 @@ INVENTORY: tuple[_Column, ...] = (
     _metric("L0", "l0", 1),
     _metric("L0 per source", "l0_per_source_mean", 1, always=False),
     _Column("canonical", lambda claim, _fields, _manifest: "yes" if claim.canonical else ""),
+    _field("withdrawn", "withdrawn", always=False),
 )
 """The columns of the inventory, in order; those that are not always there need an artifact that has a value."""
 
@@ -113,7 +116,16 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-BLOCKS: Mapping[str, Callable[[Manifest, Index], str]] = {"inventory": _inventory, "files": _files}
+def _withdrawn(manifest: Manifest, index: Index) -> str:
+    del index
+    return warning(manifest)
+
+
+BLOCKS: Mapping[str, Callable[[Manifest, Index], str]] = {
+    "inventory": _inventory,
+    "files": _files,
+    WITHDRAWN: _withdrawn,
+}
 """Name of a generated part → what writes it."""
 
 
@@ -184,8 +196,23 @@ def parts_of(card: Card) -> tuple[list[Part], list[MarkProblem]]:
     return parts, problems
 
 
-def replaced(text: str, manifest: Manifest, index: Index) -> str:
-    """Return a card with its generated parts up to date; what stands outside of them is not touched."""
+def lacks_warning(card: Card, manifest: Manifest) -> bool:
+    """Whether something is withdrawn and the card has no part that says so; `replaced` gives it one."""
+    return bool(manifest.withdrawn) and not any(part.name == WITHDRAWN for part in parts_of(card)[0])
+
+
+def replaced(text: str, manifest: Manifest, index: Index, former: Manifest | None = None) -> str:
+    """Return a card with its generated parts up to date; what stands outside of them is not touched.
+
+    The part on what is withdrawn, and the key of the front matter that goes with it, come and go with the marks.
+
+    Args:
+        text: the card.
+        manifest: the claims.
+        index: the evidence; the entry of the card itself is not looked at.
+        former: the claims before a mark was taken back.
+    """
+    text = sent_on(_placed(text, manifest), manifest, former)
     card = Card(text)
     pieces = whole_lines_of(text)
     newline = "\r\n" if "\r\n" in text else "\n"
@@ -194,3 +221,13 @@ def replaced(text: str, manifest: Manifest, index: Index) -> str:
         if part.text != fresh:
             pieces[part.line : part.end - 1] = [line + newline for line in ("", *fresh.split("\n"), "")]
     return "".join(pieces)
+
+
+def _placed(text: str, manifest: Manifest) -> str:
+    """Return a card with a part for the warning where something is withdrawn, and without one where nothing is."""
+    if manifest.withdrawn:
+        return inserted(text) if lacks_warning(Card(text), manifest) else text
+    if f"saereg:begin {WITHDRAWN}" in text:
+        for part in reversed(parts_of(Card(text))[0]):
+            text = removed(text, part.line, part.end) if part.name == WITHDRAWN else text
+    return text
