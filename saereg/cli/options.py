@@ -27,6 +27,12 @@ executor_option = click.option(
 """Who does the work; `saereg.registry.work.opening.open_executor` reads it."""
 
 
+where_option = click.option(
+    "--where", multiple=True, help="Condition such as 'l0 < 64' or 'kind = sae'; repeatable, all must hold."
+)
+"""Which artifacts; `saereg.registry.query.meeting` reads it."""
+
+
 def _with_numbers(_context: object, _option: object, device: str) -> str:
     """Refuse the one device of torch's that computes nothing."""
     if device.partition(":")[0] == "meta":

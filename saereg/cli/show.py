@@ -10,8 +10,10 @@ from saereg.errors import DocumentError, UsageError
 from saereg.registry.claims.fits import setting
 from saereg.registry.refs import parse_reference
 from saereg.registry.release import MANIFEST_FILE, Release, ReleaseArtifact, open_artifact, open_release
+from saereg.registry.withdrawal import told
 from saereg.schemas.index import IndexArtifact
 from saereg.schemas.metrics import Claim, Verdict
+from saereg.schemas.provenance import Provenance
 
 
 @click.command()
@@ -28,6 +30,9 @@ def command(target: str, form: str) -> None:
     click.echo(
         json.dumps(_artifact_json(artifact), indent=2) + "\n" if form == "json" else _artifact_text(artifact), nl=False
     )
+    if artifact.pull_command is not None:
+        next_step(artifact.pull_command)
+        return
     code = f"import saereg; print(saereg.load({target!r}))"
     next_step("python -c", code) if set(code) & set('"$`!\\') else next_step(f'python -c "{code}"')
 
@@ -52,6 +57,7 @@ def _release_text(release: Release) -> str:
     info, manifest = release.manifest.release, release.manifest
     models = ", ".join(f"{m.id}{'@' + m.revision[:8] if m.revision else ''}" for m in manifest.base_models.values())
     rows = [
+        *(("withdrawn", told(mark)) for mark in manifest.withdrawn),
         ("title", info.title),
         ("licence", info.license),
         ("authors", ", ".join(info.authors) or "–"),
@@ -64,15 +70,30 @@ def _release_text(release: Release) -> str:
     if release.index:
         files = release.index.all_files()
         rows.append(("files", f"{plural(len(files), 'file')}, {size(sum(f.size for f in files))}"))
+        rows += _made_from(release.index.provenance) if release.index.provenance else []
     else:
         rows.append(("evidence", "none yet: saereg build"))
     return f"{info.name} {info.version}\n" + _rows(rows)
 
 
+def _made_from(provenance: Provenance) -> list[tuple[str, str]]:
+    """Return what the release was made from, beside the models and data sets that are shown already."""
+    code, checkpoints = provenance.code, provenance.source_checkpoints
+    tools = ", ".join(f"{name} {' and '.join(versions)}" for name, versions in provenance.tools.items())
+    rows = [("code", f"{code.repository}{'@' + code.commit[:8] if code.commit else ''}")] if code else []
+    rows += [("made with", tools)] if tools else []
+    rows += [("settings", f"sha256 {provenance.configuration_sha256[:16]}")]
+    files = f"{plural(checkpoints.count, 'file')}, sha256 {checkpoints.sha256[:16]}" if checkpoints else ""
+    return rows + ([("checkpoints", files)] if files else [])
+
+
 def _artifact_text(artifact: ReleaseArtifact) -> str:
     fields = {n: v for n, v in artifact.fields.items() if v is not None and v is not False and v != ()}
     skip = set(artifact.metrics) | {"id", "release"}
-    text = f"{artifact.id}\n" + _rows([(name, number(value)) for name, value in fields.items() if name not in skip])
+    rows = [(name, number(value)) for name, value in fields.items() if name not in skip]
+    if artifact.withdrawn:
+        rows = [("withdrawn", told(artifact.withdrawn)), *(row for row in rows if row[0] != "withdrawn")]
+    text = f"{artifact.id}\n" + _rows(rows)
     return text + (_evidence_text(artifact, artifact.evidence) if artifact.evidence else "no evidence: saereg build\n")
 
 

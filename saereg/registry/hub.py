@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from saereg.errors import PublishError, UsageError
 
@@ -35,13 +36,30 @@ REASONS = {
 }
 """Class of what went wrong → what to say."""
 
+STATUSES = {
+    401: "the Hub does not know who you are: log in with `hf auth login`, or set HF_TOKEN to a token that is valid",
+    403: "this token may not read it: use one that may, or ask for access on the repository's page",
+    404: "it is not there, or this token may not see it: check the name, HF_TOKEN and HF_ENDPOINT",
+    410: "it is gone",
+    429: "too many requests: come back later, or set HF_TOKEN",
+}
+"""Status of an answer, where the client has no class for it → what to say; others are told by their class of it."""
+
 
 class SilentHubError(Exception):
     """One request was made ATTEMPTS times and had no answer."""
 
 
 class BusyHubError(Exception):
-    """The Hub asks for a longer wait than anyone would sit through."""
+    """The Hub asks for a longer wait than anyone would sit through.
+
+    Attributes:
+        wait: seconds that it asks for.
+    """
+
+    def __init__(self, message: str, wait: float = 0.0) -> None:
+        self.wait = wait
+        super().__init__(message)
 
 
 def fetch_documents(repo: str, revision: str | None) -> Path:
@@ -178,6 +196,21 @@ def client_error() -> type[Exception]:
     return found
 
 
+def require_address(endpoint: str) -> None:
+    """Refuse what cannot be the address of a Hub.
+
+    Raises:
+        UsageError: when it is none.
+    """
+    try:
+        parts = urlsplit(endpoint)
+        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port)
+    except ValueError:
+        good = False
+    if not good:
+        raise UsageError(f"HF_ENDPOINT is {endpoint!r}, which is no address: write it like https://hub.example.org")
+
+
 _ONE_AT_A_TIME = threading.RLock()
 """The limits below are those of the client's one session."""
 
@@ -190,18 +223,20 @@ def asking(name: str) -> Iterator[None]:
         name: what is asked for, for the line.
 
     Raises:
-        UsageError: when the name cannot be that of a repository.
+        UsageError: when the name cannot be that of a repository, or HF_ENDPOINT no address.
         PublishError: when the repository, revision or network is not there.
     """
+    from huggingface_hub import constants
     from huggingface_hub.errors import HFValidationError
 
+    require_address(constants.ENDPOINT)
     try:
         with _ONE_AT_A_TIME, _impatient():
             yield
     except HFValidationError as error:
-        raise UsageError(f"{name} is no reference: {_first_line(error)}") from error
+        raise UsageError(f"{name} is no reference: {first_line(error)}") from error
     except (client_error(), OSError, SilentHubError, BusyHubError) as error:
-        raise PublishError(f"{name}: {_reason(error)}") from error
+        raise PublishError(f"{name}: {reason(error)}") from error
     except (ValueError, KeyError) as error:  # a page of a proxy, where JSON was asked for
         raise PublishError(f"{name}: the answer is not that of a Hub; check the network, and HF_ENDPOINT") from error
 
@@ -212,8 +247,6 @@ def _impatient() -> Iterator[None]:
 
     What is answered, though with an error, is retried as the client sees fit.
     """
-    from huggingface_hub import get_session
-
     limit = patience()
     unanswered: Counter[tuple[str, str]] = Counter()
 
@@ -231,9 +264,26 @@ def _impatient() -> Iterator[None]:
         if (wait := wait_asked(response)) > LONGEST_WAIT:
             raise BusyHubError(f"too many requests; the Hub asks to wait {wait:.0f} seconds, or set HF_TOKEN")
 
+    with listening(asked, answered):
+        yield
+
+
+@contextlib.contextmanager
+def listening(asked: Callable[[Any], None], answered: Callable[[Any], None]) -> Iterator[None]:
+    """Call these on every request and every answer of the Hub client while the block runs; keep its log quiet.
+
+    Args:
+        asked: takes the request, before it is sent; it may set its timeouts.
+        answered: takes the answer, before the client looks at it; what it raises ends the request.
+    """
+    from huggingface_hub import get_session
+
     log, ended = logging.getLogger("huggingface_hub"), contextlib.ExitStack()
+    over = threading.Event()
 
     def listen() -> None:
+        if over.is_set():
+            return
         session = get_session()
         ended.enter_context(_hooked(session, {"request": asked, "response": answered}))
         ended.enter_context(_when_closed(session, listen))
@@ -242,18 +292,28 @@ def _impatient() -> Iterator[None]:
     log.setLevel(logging.ERROR)
     with ended:
         ended.callback(log.setLevel, level)
+        ended.callback(over.set)
         listen()
         yield
 
 
+_HOOKING = threading.Lock()
+"""The hooks of the one session are read and written whole."""
+
+
 @contextlib.contextmanager
 def _hooked(session: Any, more: dict[str, Callable[[Any], None]]) -> Iterator[None]:  # noqa: ANN401
-    hooks = session.event_hooks
-    session.event_hooks = {when: [*those, *([more[when]] if when in more else [])] for when, those in hooks.items()}
+    with _HOOKING:
+        hooks = session.event_hooks
+        session.event_hooks = {when: [*those, *([more[when]] if when in more else [])] for when, those in hooks.items()}
     try:
         yield
-    finally:
-        session.event_hooks = hooks
+    finally:  # only ours: another thread may have added its own since, and takes them away itself
+        with _HOOKING:
+            now = session.event_hooks
+            session.event_hooks = {
+                when: [one for one in those if one is not more.get(when)] for when, those in now.items()
+            }
 
 
 @contextlib.contextmanager
@@ -314,15 +374,22 @@ def _bar() -> Any:  # noqa: ANN401 - a progress bar class of the Hub client, or 
     return Silent
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """Return in one line why the Hub could not be read."""
     causes = [error, *([error.__cause__] if error.__cause__ else [])]
     for cause in causes:
         for kind in type(cause).__mro__:
             if kind.__name__ in REASONS:
                 return REASONS[kind.__name__]
-    return _first_line(error)
+    answers = (getattr(cause, "response", None) for cause in causes)
+    status = next((answer.status_code for answer in answers if answer is not None), None)
+    if status in STATUSES:
+        return STATUSES[status]
+    if isinstance(status, int) and status >= 500:
+        return f"the Hub has an error of its own ({status}); run the same command again"
+    return first_line(error)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says, or its name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -16,6 +16,7 @@ from saereg.registry.files.flat import SAFETENSORS_TYPES
 from saereg.registry.files.header import Header, header_length, parse_header
 from saereg.registry.files.opening import open_tensors
 from saereg.registry.files.shard_index import INDEXES, WHOLE, missing, shard_of
+from saereg.registry.files.state import state_folder
 from saereg.registry.files.streaming import write_safetensors
 from saereg.registry.files.tensors import Entry
 from saereg.registry.remote import FIRST, HubPlace, open_repository
@@ -31,16 +32,6 @@ LEFT = re.compile(r"\..+\.(?P<machine>[^.]+)\.(?P<process>\d{1,9})\.(?:bin|tmp)"
 
 DAY = 86_400
 """Seconds after which nobody writes to such a file any more, whoever did."""
-
-CACHE = "SAEREG_CACHE"
-"""Environment variable that names another folder to keep what was fetched in."""
-
-
-def cache_folder() -> Path:
-    """Return where tensors that were fetched are kept: $SAEREG_CACHE, else `saereg` in the user's cache folder."""
-    if own := os.environ.get(CACHE):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "saereg"
 
 
 def fetch_tensor(repo: str, revision: str, tensor: str) -> Path:
@@ -60,7 +51,7 @@ def fetch_tensor(repo: str, revision: str, tensor: str) -> Path:
         OSError: when the cache cannot be written.
     """
     offline = hub.is_offline()
-    folder = cache_folder() / "parameters" / repo.replace("/", "--")
+    folder = state_folder() / "parameters" / repo.replace("/", "--")
     name = f"{tensor.replace('/', '--')}.safetensors"
     ref = folder / "refs" / revision.replace("/", "--")
     if offline or hub.is_commit(revision):

@@ -1,13 +1,14 @@
 """A release on the Hub as a place of its own: the tree once, documents whole, of weight files the headers alone."""
 
+import contextlib
 import errno
 import hashlib
+import itertools
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 from saereg import __version__
 from saereg.errors import NothingToValidateError, PublishError, UsageError, WeightsError
@@ -15,11 +16,11 @@ from saereg.registry import hub
 from saereg.registry.files.folder import Entry, is_ignored
 from saereg.registry.files.header import Header, header_length, parse_header
 from saereg.registry.files.place import FolderPlace, Place
+from saereg.registry.hub_files import HubFiles, UnreadableError, again
 from saereg.registry.refs import parse_reference
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
+from saereg.schemas import jsontext
 from saereg.schemas.index import Index
-
-T = TypeVar("T")
 
 FIRST = 64 * 1024
 """Bytes asked for at first of a weight file: most headers have less, and then one request is enough."""
@@ -29,16 +30,11 @@ KEPT = 256 * 1024
 
 MOST_KEPT = 64 * 1024 * 1024
 
+MOST_ENTRIES = 200_000
+"""Files and folders of the largest repository that is read; the Hub itself advises against more than 100,000 files."""
+
 CONNECTIONS = 8
 """Requests at a time, where many files are wanted."""
-
-RETRIES = 4
-"""Times that a request is made again which the Hub answered with an error of its own."""
-
-RETRIED = (408, 429, 500, 502, 503, 504)
-
-LEAST_RATE = 4096
-"""Bytes per second below which an answer counts as none."""
 
 WEIGHTS = ".safetensors"
 
@@ -89,34 +85,33 @@ def open_repository(repo: str, revision: str | None) -> "HubPlace":
     with hub.asking(name):
         pinned = hub.is_commit(revision)
         commit = (
-            revision if pinned else _again(lambda: api.repo_info(repo, revision=revision, timeout=hub.patience())).sha
+            revision if pinned else again(lambda: api.repo_info(repo, revision=revision, timeout=hub.patience())).sha
         )
         try:
-            tree = list(api.list_repo_tree(repo, recursive=True, revision=commit)) if commit else []
+            listed = api.list_repo_tree(repo, recursive=True, revision=commit) if commit else ()
+            tree = list(itertools.islice(listed, MOST_ENTRIES + 1))
         except EntryNotFoundError:  # a commit without a single file
             tree = []
     if commit is None or not hub.is_commit(commit):
         raise NothingToValidateError(f"{name} has no commit: nothing to validate")
+    if len(tree) > MOST_ENTRIES:
+        raise PublishError(f"{name} has more than {MOST_ENTRIES} files and folders; no more are read")
     return HubPlace(repo, commit, tree)
 
 
-def _again(call: Callable[[], T]) -> T:
-    """Make a request, again where the Hub is busy or breaks off; what it asks to wait is waited."""
-    silent = 0
-    for attempt in range(RETRIES):
-        try:
-            return call()
-        except hub.client_error() as error:
-            response = getattr(error, "response", None)
-            if response is None:
-                silent += 1
-                if silent == hub.ATTEMPTS:
-                    raise
-            elif response.status_code not in RETRIED:
-                raise
-            wait = hub.wait_asked(response) if response is not None else 0
-        time.sleep(wait or 2**attempt / 4)
-    return call()
+def commit_of(repo: str, revision: str | None) -> str | None:
+    """Return the commit that a revision is now; None in a repository without one.
+
+    Raises:
+        UsageError: when the name cannot be that of a repository.
+        PublishError: when the repository, revision or network is not there.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(library_name="saereg", library_version=__version__)
+    with hub.asking(hub.name_of(repo, revision)):
+        found = again(lambda: api.repo_info(repo, revision=revision, timeout=hub.patience())).sha
+    return str(found) if found else None
 
 
 class CachedPlace(FolderPlace):
@@ -137,10 +132,6 @@ class CachedPlace(FolderPlace):
         return self._folder.name if hub.is_commit(self._folder.name) else None
 
 
-class UnreadableError(Exception):
-    """The Hub lists a file and sends another, or none."""
-
-
 class HubPlace:
     """A commit on the Hub.
 
@@ -151,6 +142,7 @@ class HubPlace:
     def __init__(self, repo: str, revision: str, tree: Iterable[Any]) -> None:
         """Take the tree as the client lists it: `RepoFile` and `RepoFolder`."""
         self._repo, self._revision = repo, revision
+        self._bytes_of = HubFiles(repo, revision)
         self._files = {}
         folders, parents = set(), set()
         for item in tree:
@@ -189,11 +181,24 @@ class HubPlace:
         """Return every entry, sorted by path."""
         return self._entries
 
+    def listed_sha256(self, path: str) -> str | None:
+        """Return the digest that the Hub lists for a large file; None for one that it keeps in git."""
+        large = self._files[path].lfs
+        return str(large.sha256) if large else None
+
+    def git_sha1(self, path: str) -> str:
+        """Return git's id of what the repository holds under a path: of a large file, that of its pointer."""
+        return str(self._files[path].blob_id)
+
+    def assume(self, path: str, sha256: str) -> None:
+        """Take the digest of a small file from elsewhere, by git's id of it: it need not be fetched for it."""
+        self._digests.setdefault(path, sha256)
+
     def read(self, path: str) -> bytes:
         """Return the bytes of a file.
 
         Raises:
-            OSError: when the Hub does not have it.
+            OSError: when the Hub does not have it, or it is too large to be held.
             PublishError: when the Hub cannot be asked.
         """
         if self._is_small(path) and path not in self._kept:
@@ -206,7 +211,9 @@ class HubPlace:
             return self._kept[path]
         if path in self._lost:
             raise OSError(errno.EIO, str(self._lost[path]), path)
-        return self._fetch(path, 0, self._files[path].size)
+        if (size := self._files[path].size) > jsontext.MAX_BYTES:
+            raise OSError(errno.EFBIG, f"it has {size} bytes; at most {jsontext.MAX_BYTES} are read into memory", path)
+        return self._fetch(path, 0, size)
 
     def start(self, path: str, count: int) -> bytes:
         """Return the first bytes of a file, at most `count`.
@@ -255,8 +262,13 @@ class HubPlace:
             PublishError: when the Hub cannot be asked.
         """
         if path not in self._digests:
-            self._digests[path] = hashlib.sha256(self.read(path)).hexdigest()
+            small = self._is_small(path)
+            self._digests[path] = hashlib.sha256(self.read(path)).hexdigest() if small else self._streamed(path)
         return self._digests[path]
+
+    def _streamed(self, path: str) -> str:
+        with self._asking(path):
+            return self._bytes_of.sha256(path, self._files[path].size)
 
     def _is_small(self, path: str) -> bool:
         file = self._files[path]
@@ -267,12 +279,20 @@ class HubPlace:
         return hub.name_of(self._repo, self._revision)
 
     def _fetch(self, path: str, begin: int, count: int) -> bytes:
+        with self._asking(path):
+            return self._bytes(path, begin, count)
+
+    @contextlib.contextmanager
+    def _asking(self, path: str) -> Iterator[None]:
+        """Ask the Hub for a file in the block; one that it does not have is an `OSError`, as in a folder."""
+        problem = None
         with hub.asking(self._reference):
             try:
-                return self._bytes(path, begin, count)
+                yield
             except UnreadableError as error:
                 problem = error
-        raise OSError(errno.EIO, str(problem), path)
+        if problem is not None:
+            raise OSError(errno.EIO, str(problem), path)
 
     def _fetch_all(self, keep: Callable[[str], None], wanted: Callable[[str], bool]) -> None:
         """Fetch all files of one sort, once."""
@@ -314,45 +334,4 @@ class HubPlace:
             self._headers[path] = error
 
     def _bytes(self, path: str, begin: int, count: int) -> bytes:
-        """Ask for a range of a file, or the whole of it; never more is read than asked for, whatever is sent."""
-        from huggingface_hub.errors import EntryNotFoundError
-
-        wanted = min(count, self._files[path].size - begin)
-        if wanted <= 0:
-            return b""
-        try:
-            found = _again(lambda: self._request(path, begin, wanted))
-        except EntryNotFoundError:
-            raise UnreadableError("the Hub lists it, but does not have it") from None
-        if len(found) != wanted:
-            raise UnreadableError(f"the Hub sent {len(found)} of {wanted} bytes")
-        return found
-
-    def _request(self, path: str, begin: int, wanted: int) -> bytes:
-        from huggingface_hub import get_session, hf_hub_url
-        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
-
-        headers = build_hf_headers(library_name="saereg", library_version=__version__)
-        headers["Accept-Encoding"] = "identity"
-        if wanted < self._files[path].size:
-            headers["Range"] = f"bytes={begin}-{begin + wanted - 1}"
-        url = hf_hub_url(self._repo, path, revision=self._revision)
-        with get_session().stream(
-            "GET", url, headers=headers, timeout=hub.patience(), follow_redirects=True
-        ) as response:
-            hf_raise_for_status(response)
-            # 200 is the whole file: this server knows no ranges
-            skipped = begin if response.status_code != 206 else 0
-            return _taken(response, skipped + wanted)[skipped:]
-
-
-def _taken(response: Any, count: int) -> bytes:  # noqa: ANN401 - httpx.Response, or httpx2.Response since version 2
-    """Return the first bytes of an answer, and leave the rest with the server."""
-    found, began = bytearray(), time.monotonic()
-    for block in response.iter_bytes():
-        found += block[: count - len(found)]
-        if len(found) == count:
-            break
-        if time.monotonic() - began > hub.patience() + len(found) / LEAST_RATE:
-            raise hub.SilentHubError
-    return bytes(found)
+        return self._bytes_of.span(path, self._files[path].size, begin, count)

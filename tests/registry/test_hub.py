@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cases.tools import edit
-from tests.hub import REPO, SHA, Client, hub
+from tests.reading_hub import REPO, SHA, Client, hub
 from tests.releases import tiny_release
 
 DOCUMENTS = {

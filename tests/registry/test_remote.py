@@ -15,8 +15,9 @@ from saereg.registry import remote
 from saereg.registry.files.place import FolderPlace
 from saereg.registry.remote import open_place
 from saereg.registry.validators.runner import validate
+from saereg.schemas import jsontext
 from tests.cases.plant import CASES, folder_of
-from tests.hub import REPO, SHA, Client, Server, hub
+from tests.reading_hub import REPO, SHA, Client, Server, hub
 from tests.releases import tiny_release
 
 TARGET = f"hf://{REPO}"
@@ -311,3 +312,25 @@ def test_a_token_is_not_shown_to_another_host(tmp_path, large):
         Client(tmp_path).python(server.url, VALIDATED, HF_TOKEN="hf_of_the_test")
         tokens = {token for (_, path), token in zip(server.requests, server.tokens, strict=True) if "elsewhere" in path}
     assert tokens == {""}
+
+
+def test_a_large_file_that_git_keeps_is_hashed_in_blocks(serve, tmp_path, monkeypatch):
+    """Whatever size the Hub lists, it is not held; what is to be held has a limit."""
+    content = bytes(range(256)) * 4096
+    (tmp_path / "rows.csv").write_bytes(content)
+    server = serve(tmp_path, drops=Counter({"rows.csv": 1}))
+    place = open_place(TARGET)
+    monkeypatch.setattr(jsontext, "MAX_BYTES", len(content) - 1)
+    with pytest.raises(OSError, match="it has 1048576 bytes; at most 1048575 are read into memory"):
+        place.read("rows.csv")
+    assert place.sha256("rows.csv") == hashlib.sha256(content).hexdigest()
+    assert server.asked()["rows.csv"] == 2
+
+
+def test_a_repository_of_too_many_files_is_told_in_one_line(serve, release, monkeypatch):
+    """The list ends where the limit is, not where the Hub ends it."""
+    monkeypatch.setattr(remote, "MOST_ENTRIES", 8)
+    server = serve(release, page=4)
+    with pytest.raises(PublishError, match=f"^{TARGET} has more than 8 files and folders; no more are read$"):
+        open_place(TARGET)
+    assert sum("/tree/" in request for request in map(str, server.requests)) == 3

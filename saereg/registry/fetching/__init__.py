@@ -1,0 +1,1 @@
+"""Releases on the Hub, read by those who use them: verified there, fetched in part, pinned."""
