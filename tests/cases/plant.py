@@ -19,12 +19,14 @@ from tests.cases.planted import (  # noqa: E402
     cards,
     documents,
     evidence,
+    hub,
     layout,
     numbers,
     privacy,
     semantics,
     snippets,
     tensors,
+    withdrawal,
 )
 from tests.cases.tools import Case  # noqa: E402
 from tests.releases import tiny_release  # noqa: E402
@@ -41,7 +43,9 @@ CASES: dict[str, Case] = (
     | privacy.CASES
     | snippets.CASES
     | across.CASES
+    | withdrawal.CASES
     | cards.CASES
+    | hub.CASES
 )
 """Name of the folder → what is planted, the code it is about, and whether that code must be found or must not."""
 

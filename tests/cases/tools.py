@@ -1,5 +1,6 @@
 """Tools to plant a defect in a copy of the tiny release, or something that looks like one and is none."""
 
+import base64
 import json
 import shutil
 import struct
@@ -9,11 +10,16 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from saereg.errors import DocumentError
 from saereg.registry.build import build
 from saereg.registry.evidence.golden_file import write_golden
 from saereg.registry.files.digest import sha256_of, sha256_text
 from saereg.registry.loading import load_path
+from saereg.registry.provenance import provenance_of
+from saereg.registry.signature import PREDICATE, is_signed
 from saereg.registry.validators.options import Options
+from saereg.schemas.index import Index
+from saereg.schemas.manifest import Manifest
 from saereg.schemas.report import Level
 from saereg.schemas.settings import Settings
 from tests.releases import golden_of
@@ -38,8 +44,36 @@ def reindex(root: Path) -> None:
             if path.is_file():
                 file["size"], file["sha256"] = path.stat().st_size, sha256_of(path)
         index["manifest_sha256"] = sha256_text((root / "manifest.json").read_text())
+        _remake_provenance(root, index)
 
     edit(root / "index.json", change)
+
+
+def _remake_provenance(root: Path, index: dict) -> None:
+    """Bring the provenance up to date, where manifest and index can be read at all."""
+    try:
+        claims, found = Manifest.read(root / "manifest.json"), Index.from_text(json.dumps(index))
+    except DocumentError:
+        return
+    provenance = provenance_of(claims, found.artifacts, found.generated_by)
+    index["provenance"] = provenance.model_dump(mode="json", exclude_none=True)
+
+
+def bundle(root: Path) -> str:
+    """Return a bundle that lists the files of a release as a signature does; its signature is none."""
+    found = Index.read(root / "index.json")
+    digests = {file.path: file.sha256 for file in found.all_files() if is_signed(file.path)}
+    digests |= {name: sha256_of(root / name) for name in ("manifest.json", "index.json")}
+    resources = [{"name": name, "algorithm": "sha256", "digest": digests[name]} for name in sorted(digests)]
+    predicate = {"serialization": {"method": "files", "hash_type": "sha256"}, "resources": resources}
+    statement = {"_type": "https://in-toto.io/Statement/v1", "predicateType": PREDICATE, "predicate": predicate}
+    envelope = {
+        "payload": base64.b64encode(json.dumps(statement).encode()).decode(),
+        "payloadType": "application/vnd.in-toto+json",
+        "signatures": [{"sig": "AAAA"}],
+    }
+    material = {"publicKey": {"hint": "0" * 64}, "tlogEntries": []}
+    return json.dumps({"verificationMaterial": material, "dsseEnvelope": envelope})
 
 
 def manifest(change: Callable[[dict], object]) -> Callable[[Path], None]:

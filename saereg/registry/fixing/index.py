@@ -16,6 +16,7 @@ from saereg.registry.files.digest import sha256_of, sha256_text
 from saereg.registry.files.names import CONFIG_FILE
 from saereg.registry.files.roles import role_of
 from saereg.registry.fixing.draft import Draft, Edit
+from saereg.registry.provenance import provenance_of
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
 from saereg.registry.semantics import semantics_of
 from saereg.schemas.artifact_config import assumptions, parse_config
@@ -66,11 +67,13 @@ def refreshed(draft: Draft, wanted: Wanted) -> Iterator[Edit]:
         else:
             mine = sorted((*artifacts[owner].files, added), key=lambda file: file.path)
             artifacts[owner] = artifacts[owner].model_copy(update={"files": tuple(mine)})
-    changes = {
+    changes: dict[str, object] = {
         "manifest_sha256": digest,
         "files": tuple(sorted(files, key=lambda file: file.path)),
         "artifacts": tuple(artifacts),
     }
+    if anew and index.provenance is not None:
+        changes["provenance"] = provenance_of(manifest, artifacts, index.generated_by)
     yield Edit(INDEX_FILE, index.model_copy(update=changes).text())
 
 

@@ -20,7 +20,7 @@ from saereg.registry.validators.options import Options
 from saereg.registry.validators.plugins import book_of
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject
 from saereg.schemas.garbage import collected_later
-from saereg.schemas.report import CUT_SHORT, LEVELS, Finding, Level, Report, Skipped, Summary
+from saereg.schemas.report import CUT_SHORT, LEVELS, NOT_PULLED, Finding, Level, Report, Skipped, Summary
 from saereg.schemas.settings import Settings
 
 DEAR: tuple[Level, ...] = ("weights", "data")
@@ -124,6 +124,7 @@ class _Run:
             self.subject.close()
         self._note_missing_sources()
         self._note_snippets()
+        self._note_pulled()
         return self._summarize()
 
     def _wave(self, level: Level) -> None:
@@ -205,6 +206,14 @@ class _Run:
         if self.subject.options.run_snippets and self.level not in DEAR:
             reason = "the Python blocks of the card run at level weights; add --level weights"
             self.skipped.append(Skipped(check="snippets_run", reason=reason))
+
+    def _note_pulled(self) -> None:
+        """Of a release that was pulled in part, say what this report is not about; no publisher takes such a report."""
+        if absent := self.subject.absent:
+            claims = self.subject.manifest.artifacts if self.subject.manifest else ()
+            left_out = len(claims) - len(self.subject.artifacts)
+            artifacts = f"{left_out} of {len(claims)} artifacts, " if left_out else ""
+            self.skipped.append(Skipped(check=f"{artifacts}{len(absent)} files", reason=NOT_PULLED))
 
     def _note_missing_sources(self) -> None:
         if self.level not in DEAR:

@@ -14,6 +14,7 @@ from saereg.registry.files.folder import Entry
 from saereg.registry.files.header import Header, TensorEntry
 from saereg.registry.files.names import CONFIG_FILE, GOLDEN_FILE, WEIGHTS_FILES
 from saereg.registry.files.place import Place
+from saereg.registry.files.pulled import read_pulled
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
 from saereg.registry.semantics import semantics_of
 from saereg.registry.validators.findings import Code, finding, placed
@@ -196,6 +197,11 @@ class ReleaseSubject:
         return self._manifest[0] or ""
 
     @property
+    def index_text(self) -> str:
+        """The text of the index, empty when there is none."""
+        return self._index[0] or ""
+
+    @property
     def index(self) -> Index | None:
         """The evidence, if it can be read."""
         return self._index[1]
@@ -204,6 +210,12 @@ class ReleaseSubject:
     def indexed(self) -> frozenset[str]:
         """Paths that the index names, gathered once."""
         return frozenset(file.path for file in self.index.all_files()) if self.index else frozenset()
+
+    @cached_property
+    def absent(self) -> frozenset[str]:
+        """Files of the index that `saereg pull` was asked to leave out, and that are still not here."""
+        pulled = read_pulled(self.place.folder) if self.place.folder else None
+        return frozenset(pulled.absent if pulled else ()) - self.files.keys()
 
     @property
     def document_problems(self) -> dict[str, list[Problem]]:
@@ -231,10 +243,11 @@ class ReleaseSubject:
 
     @cached_property
     def artifacts(self) -> "tuple[ArtifactSubject, ...]":
-        """Its artifacts, in the manifest's order."""
+        """Its artifacts, in the manifest's order, without those that `saereg pull` left out."""
         evidence = {entry.id: entry for entry in self.index.artifacts} if self.index else {}
         claims = self.manifest.artifacts if self.manifest else ()
-        return tuple(ArtifactSubject(self, i, claim, evidence.get(claim.id)) for i, claim in enumerate(claims))
+        every = (ArtifactSubject(self, i, claim, evidence.get(claim.id)) for i, claim in enumerate(claims))
+        return tuple(artifact for artifact in every if not artifact.is_left_out)
 
     def line(self, pointer: str) -> int | None:
         """Return the line of a pointer in the manifest."""
@@ -263,6 +276,12 @@ class ArtifactSubject:
     claim: SaeArtifact | TranscoderArtifact | CrosscoderArtifact
     evidence: IndexArtifact | None
     ahead: "Future[Looked | None] | None" = field(default=None, init=False, repr=False)
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether `saereg pull` brought none of its files."""
+        files = self.evidence.files if self.evidence else ()
+        return bool(files) and all(file.path in self.release.absent for file in files)
 
     @property
     def pointer(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from saereg.registry.build import build
-from tests.cases.tools import JUMP, TOPK, Case, artifact_of, edit, manifest, reindex
+from tests.cases.tools import JUMP, TOPK, Case, artifact_of, bundle, edit, index, manifest, reindex
 
 
 def _no_artifacts(root: Path) -> None:
@@ -72,6 +72,30 @@ def _link_inside(root: Path) -> None:
     build(root)
 
 
+def _signed_and(change: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Return a plant that signs the release, and then changes it."""
+
+    def plant(root: Path) -> None:
+        (root / "model.sig").write_text(bundle(root))
+        change(root)
+
+    return plant
+
+
+def _better(index: dict) -> None:
+    """Better errors than were measured, in the evidence alone."""
+    for artifact in index["artifacts"]:
+        for metric in artifact.get("metrics", ()):
+            if metric["metric"] == "mse_per_row":
+                metric["value"] = 0.01
+
+
+def _card_left_out(root: Path) -> None:
+    """A card more in the index than in the signature."""
+    _added("layer_1/topk/README.md", "Top k of layer 1.\n")(root)
+    (root / "model.sig").write_text(bundle(root))
+
+
 CASES: dict[str, Case] = {
     "no_artifacts": Case("SR001", _no_artifacts),
     "indexed_file_missing": Case("SR002", lambda root: (root / "README.md").unlink()),
@@ -91,6 +115,15 @@ CASES: dict[str, Case] = {
     "index_out_of_date": Case(
         "SR012", lambda root: edit(root / "manifest.json", lambda m: m["release"].update(title="T"))
     ),
+    "provenance_of_another": Case(
+        "SR012", index(lambda i: i["provenance"]["base_models"]["tiny"].update(revision="0" * 40))
+    ),
+    "evidence_edited_after_signing": Case("SR017", _signed_and(index(_better))),
+    "built_again_after_signing": Case("SR017", _signed_and(_reworded_card)),
+    "changed_after_signing": Case("SR017", _signed_and(manifest(lambda m: m["release"].update(title="T")))),
+    "added_after_signing": Case("SR017", _signed_and(_added("results.csv", "ev\n0.7\n"))),
+    "signature_of_nothing": Case("SR017", lambda root: (root / "model.sig").write_text("signed by me\n")),
+    "card_that_nobody_signed": Case("SR017", _card_left_out, passes=True),
     "one_artifact": Case("SR001", _one_artifact, passes=True),
     "checkpoint_not_shipped": Case(
         "SR002", lambda root: shutil.rmtree(root.parent / "checkpoints"), checkpoints=True, passes=True

@@ -461,6 +461,16 @@ def test_names_that_differ_by_case_alone_are_findings(release):
     assert [f[0] for f in findings(release)].count("SR004") == 2
 
 
+def test_a_file_with_the_name_of_a_folder_is_a_finding(release):
+    """`LAYER_1` and `layer_1/…` cannot both be there on some machines; nor can a device of Windows."""
+    (release / "LAYER_1").write_text("x\n")
+    (release / "nul.txt").write_text("x\n")
+
+    sentences = [f[-1] for f in findings(release) if f[0] == "SR004"]
+    assert len(sentences) == 2
+    assert any('the file "LAYER_1" has the name of the folder "layer_1"' in sentence for sentence in sentences)
+
+
 def test_two_spellings_of_one_name_are_findings(release):
     """An é of one character and one of two look the same, and are one file on some machines."""
     for name in ("caf\u00e9.md", "cafe\u0301.md", "CAFE\u0301.md"):

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from saereg.registry.cards.blocks import parts_of, render
+from saereg.registry.cards.blocks import lacks_warning, parts_of, render
 from saereg.registry.cards.card import CARD_FILE, Card, Row, Table
 from saereg.registry.cards.quantities import L0, METRICS, Printed, labelled, printed, quantity_of
 from saereg.registry.files.natural import natural_key
 from saereg.registry.query import fields_of
 from saereg.registry.validators.findings import finding
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject
+from saereg.registry.withdrawal import told
 from saereg.schemas.report import Finding
 
 _DECIMALS = re.compile(r"(\d+(?:[.p]\d+)?)")
@@ -20,13 +21,17 @@ _DECIMALS = re.compile(r"(\d+(?:[.p]\d+)?)")
 def generated_blocks(release: ReleaseSubject) -> Iterator[Finding]:
     """SR508: the generated parts of the card are up to date."""
     card, manifest, index = release.card, release.manifest, release.index
-    if card is None or "saereg:" not in card.text:
+    marked = manifest is not None and bool(manifest.withdrawn)
+    if card is None or ("saereg:" not in card.text and not marked):
         return
     parts, problems = parts_of(card)
     for problem in problems:
         yield finding("SR508", problem.sentence, path=CARD_FILE, line=problem.line)
     if manifest is None or index is None:
         return
+    if lacks_warning(card, manifest):
+        message = f"the card does not say that {told(manifest.withdrawn[0])}"
+        yield finding("SR508", message, path=CARD_FILE, line=1, fixable="safe", hint="run saereg validate --fix")
     for part in parts:
         fresh = render(part.name, manifest, index)
         if part.text != fresh:

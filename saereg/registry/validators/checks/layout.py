@@ -5,18 +5,20 @@ are computed at levels header (small files) and weights (large ones).
 """
 
 import json
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 
 from saereg.registry.files.digest import sha256_text
+from saereg.registry.files.names import SIGNATURE_FILE
 from saereg.registry.files.private_names import private_file
 from saereg.registry.files.roles import role_of
+from saereg.registry.provenance import provenance_of
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
 from saereg.registry.validators.findings import finding
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject
-from saereg.schemas.index import IndexFile, Role
-from saereg.schemas.names import path_problem
+from saereg.schemas.index import Index, IndexFile, Role
+from saereg.schemas.manifest import Manifest
+from saereg.schemas.names import one_name, path_problem
 from saereg.schemas.report import Finding
 
 PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".bin", ".dill", ".npy", ".npz"})
@@ -30,6 +32,9 @@ TRAINING_NAMES = (
     "activations_store_state",
 )
 """Beginnings of the names under which trainers keep their own state."""
+
+_BESIDE = frozenset({MANIFEST_FILE, INDEX_FILE, SIGNATURE_FILE})
+"""Files at the root that stand beside the index and not in it."""
 
 SMALL = 1024 * 1024
 """Files up to this size are hashed at level header; larger ones at level weights."""
@@ -51,6 +56,21 @@ def index_present(release: ReleaseSubject) -> Iterator[Finding]:
             message = "the manifest has changed since the index was built"
             digests = {"expected": expected, "found": found, "fixable": "unsafe"}
             yield finding("SR012", message, path=INDEX_FILE, pointer="/manifest_sha256", **digests)
+        else:
+            yield from _provenance(release.index, release.manifest)
+
+
+def _provenance(index: Index, manifest: Manifest) -> Iterator[Finding]:
+    """SR012: what the index says that the release was made from follows from the manifest and the configurations."""
+    recorded = index.provenance
+    listed = [{entry.id for entry in document.artifacts} for document in (index, manifest)]
+    if recorded is None or listed[0] != listed[1]:  # of a saereg that wrote none; or SR115 says it
+        return
+    wanted = provenance_of(manifest, index.artifacts, index.generated_by)
+    for name in type(wanted).model_fields:
+        if getattr(recorded, name) != getattr(wanted, name):
+            message = f"`{name}` of the provenance does not follow from manifest and index"
+            yield finding("SR012", message, path=INDEX_FILE, pointer=f"/provenance/{name}", fixable="unsafe")
 
 
 def same_artifacts(release: ReleaseSubject) -> Iterator[Finding]:
@@ -68,7 +88,7 @@ def indexed_files(release: ReleaseSubject) -> Iterator[Finding]:
     """SR002, SR003 and SR009: every indexed file is there with its size, and no other file is."""
     if release.index is None:
         return
-    indexed = list(_indexed(release))
+    indexed = [(file, artifact) for file, artifact in _indexed(release) if file.path not in release.absent]
     for file, artifact in indexed:
         entry, path = release.files.get(file.path), file.path
         if entry is None:
@@ -77,7 +97,7 @@ def indexed_files(release: ReleaseSubject) -> Iterator[Finding]:
             message = f"{path} has {entry.size} bytes, the index says {file.size}"
             sizes = {"expected": str(file.size), "found": str(entry.size), "fixable": _mendable(file.role, known=True)}
             yield finding("SR009", message, path=path, artifact=artifact, **sizes)
-    for path in sorted(set(release.files) - {file.path for file, _ in indexed} - {MANIFEST_FILE, INDEX_FILE}):
+    for path in sorted(set(release.files) - {file.path for file, _ in indexed} - _BESIDE):
         if not is_refused(path) and not path_problem(path) and not _is_hidden_pickle(release, path):
             fixable = _mendable(role_of(path), known=False)
             yield finding("SR003", f"{path} is not in the index", path=path, fixable=fixable)
@@ -133,20 +153,27 @@ def _mendable(role: Role, *, known: bool) -> str | None:
 def portable_names(release: ReleaseSubject) -> Iterator[Finding]:
     """SR004: file names mean the same on every machine, and do not differ by case alone."""
     folded = Counter(entry.path.casefold() for entry in release.entries)
-    composed = Counter(_composed(entry.path) for entry in release.entries)
+    composed = Counter(one_name(entry.path) for entry in release.entries)
+    folders = {one_name(folder): folder for entry in release.entries for folder in _folders(entry.path)}
     for entry in release.entries:
         if problem := path_problem(entry.path):
             yield finding("SR004", f"the name {json.dumps(entry.path)} is not portable: {problem}", path=entry.path)
         elif folded[entry.path.casefold()] > 1:
             message = f"{entry.path} differs from another file by case alone; on some machines they are one"
             yield finding("SR004", message, path=entry.path)
-        elif composed[_composed(entry.path)] > 1:
+        elif composed[one_name(entry.path)] > 1:
             message = f"{json.dumps(entry.path)} and another file are one name, written in two ways in Unicode"
             yield finding("SR004", f"{message}; on some machines they are one file", path=entry.path)
+        elif folder := folders.get(one_name(entry.path)):
+            message = f"the file {json.dumps(entry.path)} has the name of the folder {json.dumps(folder)}"
+            yield finding("SR004", f"{message}; on some machines they cannot both be there", path=entry.path)
 
 
-def _composed(path: str) -> str:
-    return unicodedata.normalize("NFC", path).casefold()
+def _folders(path: str) -> Iterator[str]:
+    """Yield the folders that a path is in, the innermost first."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 def links_and_specials(release: ReleaseSubject) -> Iterator[Finding]:

@@ -7,12 +7,15 @@ from saereg.registry.validators.rules import (
     cards,
     documents,
     evidence,
+    hub,
     layout,
     numbers,
     privacy,
+    remote,
     semantics,
     snippets,
     tensors,
+    withdrawal,
 )
 from saereg.registry.validators.rules.text import Rule, RuleText, read_rule
 
@@ -23,6 +26,7 @@ FAMILIES = {
     "SR3": "semantics",
     "SR4": "numbers",
     "SR5": "cards",
+    "SR6": "the Hub",
 }
 """First three characters of a code → what its rules are about."""
 
@@ -38,6 +42,9 @@ _ALL: tuple[type[RuleText], ...] = (
     *card_text.RULES,
     *snippets.RULES,
     *across.RULES,
+    *hub.RULES,
+    *withdrawal.RULES,
+    *remote.RULES,
 )
 
 RULES: dict[str, type[RuleText]] = {rule.__name__: rule for rule in sorted(_ALL, key=lambda rule: rule.__name__)}

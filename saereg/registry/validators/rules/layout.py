@@ -70,7 +70,7 @@ class SR003(RuleText):
     Every regular file of the folder is compared with the list of files in index.json. Files that belong to git, to
     continuous integration, to the Hub's cache or to the desktop (`.gitattributes`, `.github/`, `.cache/`, `.DS_Store`,
     saereg.toml, …) count as no part of the release. Files that have a rule of their own, such as pickles, are reported
-    there alone.
+    there alone. In a repository, `saereg verify` makes it a note: people add images and results there.
 
     Why: Only what the index names has a digest: this file is published unverified, or not at all, and nobody who
     downloads the release can tell whether it was there from the beginning. Often it is a leftover: a notebook, a log,
@@ -91,6 +91,7 @@ class SR003(RuleText):
 
     severity = "warning"
     level = "layout"
+    also = ("note",)
     fixable = "safe"
 
 
@@ -99,8 +100,9 @@ class SR004(RuleText):
 
     The names of all files, and all paths in manifest.json and index.json. Refused are absolute paths and drive
     letters, `..`, empty or `.` segments, backslashes, control and invisible characters, names of more than 255 bytes,
-    spaces and the characters `{}*?"<>|%#&`. Two names that differ by case alone, or by the way in which Unicode writes
-    an accent, are reported too.
+    spaces and the characters `{}*?"<>|%#&:`, names that end in a dot or that Windows keeps for itself (`aux`,
+    `nul.json`), and folders that are no part of a release (`.git`, `.cache`). Two names that differ by case alone, or
+    by the way in which Unicode writes an accent, are reported too, also where one is a folder.
 
     Why: `../other` reads or overwrites files outside the release, `/data/alice/sae` exists on one machine,
     `seed{0..4}` was meant to be expanded by a shell and is now a name that no URL can carry, and `SAE.md` beside
@@ -266,7 +268,8 @@ class SR012(RuleText):
     """Index.json is out of date.
 
     `manifest_sha256` of index.json is compared with the sha256 of manifest.json as it is now, byte by byte: a space
-    counts.
+    counts. Where that agrees, `provenance` of the index, if it has one, is worked out again from the manifest and the
+    digests of the configurations.
 
     Why: The index records which claims were confirmed. After the manifest was edited, that record is about claims that
     nobody makes any more, and a new claim looks confirmed because an old one was. Nothing recorded can be relied on,
@@ -313,6 +316,31 @@ class SR013(RuleText):
     silenceable = False
 
 
+class SR017(RuleText):
+    """The signature is stale.
+
+    model.sig, where a release has one. The digests that it lists are compared with manifest.json and index.json as they
+    are, and with those in the index: every signed file must be there with its signed digest, and every file must be
+    signed but cards, `.eval_results/`, what belongs to git, and model.sig itself. It is reported too when model.sig is
+    no Sigstore bundle over the sha256 of whole files. No key is needed; whose it is, `saereg verify` says.
+
+    Why: A reader who checks the signature is told that the release was tampered with, and cannot know that it was only
+    changed after it was signed. One who does not check believes that the signer stands behind files that nobody signed.
+
+    Fix: Run `saereg sign` again, as the last step before publishing: `saereg build` and `saereg yank` change the index.
+    Or remove model.sig.
+
+    Bad: model.sig (manifest.json has sha256 d41d8c21…)
+        {"name": "manifest.json", "algorithm": "sha256", "digest": "0f3a5b9c…"}
+
+    Good: model.sig (manifest.json has sha256 d41d8c21…)
+        {"name": "manifest.json", "algorithm": "sha256", "digest": "d41d8c21…"}
+    """
+
+    severity = "error"
+    level = "layout"
+
+
 RULES: tuple[type[RuleText], ...] = (
     SR001,
     SR002,
@@ -325,5 +353,6 @@ RULES: tuple[type[RuleText], ...] = (
     SR011,
     SR012,
     SR013,
+    SR017,
 )
 """The rules of this file."""
