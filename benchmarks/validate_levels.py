@@ -62,6 +62,7 @@ def make(folder: Path, count: int) -> Path:
     document = Manifest.from_text(canonical(manifest))
     (release / "manifest.json").write_text(document.text())
     index["manifest_sha256"] = sha256_text(document.text())
+    index.pop("provenance")  # of the release that this one was made from
     write_card(release, document, Index.from_text(canonical(index)))
     card = (release / "README.md").read_bytes()
     for file in index["files"]:
