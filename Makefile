@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check fix golden schemas docs wheel-check hooks-check fuzz clean
+.PHONY: demo test check fix golden schemas docs wheel-check hooks-check npm-check fuzz clean
 
 .venv/.ready: pyproject.toml constraints.txt tests/peers.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -51,10 +51,15 @@ wheel-check: demo-out/release/index.json
 	.venv-wheel/bin/saereg ls demo-out/release --where 'l0 <= 32' --sort -ev
 	.venv-wheel/bin/saereg publish demo-out/release dir:wheel-out/release
 	.venv-wheel/bin/python -c "import saereg; print(saereg.open('wheel-out/release').find(l0__lt=64).best('ev').id)"
+	PATH=$$PWD/.venv-wheel/bin:$$PATH sh tests/ci/rehearse.sh demo-out/release wheel-out
 
 # The hooks, installed by pre-commit from a clone of this tree, and the action: needs the package index, as make does.
 hooks-check: .venv/.ready
 	$(BIN)/python -m pytest tests/ci/hooks_check.py tests/ci/install_check.py
+
+# The hub on this machine against the JavaScript client, which npm installs; where node is absent it says so and passes.
+npm-check: .venv/.ready
+	$(BIN)/python -m pytest tests/hub/npm_check.py
 
 # Nightly: forty times the cases of `make test`, in which time and memory are looked at too.
 fuzz: .venv/.ready

@@ -5,13 +5,18 @@ text is the documentation and the standard library of the Python that runs.
 """
 
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saereg.errors import MissingExtraError, UsageError
+from saereg.errors import MissingExtraError, PublishError, UsageError
 from saereg.publishers.folder import FolderPublisher
+from saereg.publishers.local_hub import local_hub
 from saereg.registry.build import build
 from saereg.registry.files.atomic import write_text_atomically
 from saereg.registry.loading import load_path
@@ -20,10 +25,13 @@ from saereg.registry.validators.runner import validate
 from saereg.schemas.document import canonical
 from saereg.schemas.evaluation import ActivationRows
 from saereg.schemas.manifest import CanonicalRule, Manifest, ReleaseInfo
+from saereg.schemas.plan import Receipt
 from saereg.schemas.report import Report
 from saereg.schemas.training import TrainConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from saereg.registry.release import ReleaseArtifact
 
 NAME = "minilm-demo-saes"
@@ -82,7 +90,7 @@ class Demo:
     """The demo in one folder.
 
     Attributes:
-        out: where everything goes: `collection/`, `checkpoints/`, `release/`, `published/`.
+        out: where everything goes: `collection/`, `checkpoints/`, `release/`, `published/`, `hub/`.
         seed: random seed of the trainings.
         rows: tokens to collect.
         tokens: token activations to train each dictionary on.
@@ -186,28 +194,66 @@ class Demo:
         what = f"{receipt.bytes_written / 1e6:.1f} MB written" if receipt.changed else "nothing to do"
         return f"{receipt.target}: {len(receipt.files)} files, {what}, every sha256 read back"
 
+    def publish_to_hub(self) -> str:
+        """Publish to a hub of our own, on this machine, in a process that knows its address and nothing else."""
+        shutil.rmtree(self.out / "hub", ignore_errors=True)
+        with local_hub(self.out / "hub", xet=False) as hub, tempfile.TemporaryDirectory() as home:
+            flags = ("--level", "header", "--isolated", "--format", "json")
+            said = _run(hub.url, home, "-m", "saereg", "publish", str(self.release), f"hf://{REPO}", *flags)
+        receipt = Receipt.from_text(said, "the receipt")
+        if (made := receipt.hub) is None:
+            raise PublishError("the demo's hub gave no receipt")
+        what = f"{len(receipt.files)} files, {receipt.bytes_written / 1e6:.1f} MB in {made.commits} commit"
+        return f"hf://{made.repo}: {what}, tag {made.tag}, every digest compared"
+
     def compare(self) -> Iterator[Comparison]:
-        """Reopen every published artifact with SAELens and compare its codes and reconstructions with ours."""
-        release = open_release(self.out / "published")
+        """Reopen every artifact from that hub with SAELens and compare its codes and reconstructions with ours."""
+        from saereg.trainers.saelens_reader import reconstructed
+
+        release = open_release(self.release)
+        rows = {artifact.id: _rows(release, artifact) for artifact in release}
+        with local_hub(self.out / "hub", xet=False) as hub, tempfile.TemporaryDirectory() as home:
+            theirs = reconstructed(REPO, rows, lambda words: _run(hub.url, home, *words))
         for artifact in release:
-            yield _compare(release, artifact)
+            yield _compare(artifact, rows[artifact.id], theirs[artifact.id])
 
 
-def _compare(release: Release, artifact: "ReleaseArtifact") -> Comparison:
-    import torch
+REPO = "demo/minilm-saes"
+"""Repository on the demo's own hub."""
 
+
+def _run(hub: str, home: str, *words: str) -> str:
+    """Run Python in a process that knows the address of a hub, and return what it prints.
+
+    Raises:
+        PublishError: when it fails, with its last line.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    kept |= {"HF_ENDPOINT": hub, "HF_TOKEN": "hf_demo", "HF_HOME": home, "HF_HUB_DISABLE_TELEMETRY": "1"}
+    kept |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    kept["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [kept.get("PYTHONPATH")])])
+    done = subprocess.run([sys.executable, "-P", *words], env=kept, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PublishError((done.stderr.strip().splitlines() or ["the demo's hub"])[-1].removeprefix("error: "))
+    return done.stdout
+
+
+def _rows(release: Release, artifact: "ReleaseArtifact") -> "Tensor":
+    """Return rows (512, d_in) that were held out at the site of an artifact."""
     from saereg.registry.files.blocks import read_span
     from saereg.registry.files.header import read_header
-    from saereg.trainers.saelens_reader import reconstruct
 
-    site = artifact.fields["site"]
     stored = (e for e in release.manifest.evaluations.values() if isinstance(e, ActivationRows))
-    evaluation = next(e for e in stored if e.site == site)
+    evaluation = next(e for e in stored if e.site == artifact.fields["site"])
     path = release.path / evaluation.path
-    x = read_span(path, read_header(path).tensors[evaluation.tensor], 0, 512)
+    return read_span(path, read_header(path).tensors[evaluation.tensor], 0, 512)
+
+
+def _compare(artifact: "ReleaseArtifact", x: "Tensor", theirs: "tuple[Tensor, Tensor]") -> Comparison:
+    import torch
+
     ours = load_path(artifact.folder)
-    theirs_f, theirs = reconstruct(artifact.folder, x)
     with torch.no_grad():
         f, x_hat = ours.encode(x), ours(x)
-    error = ((x_hat - theirs).norm(dim=1) / theirs.norm(dim=1)).max()
-    return Comparison(artifact.id, len(x), bool(torch.equal(f != 0, theirs_f != 0)), float(error))
+    error = ((x_hat - theirs[1]).norm(dim=1) / theirs[1].norm(dim=1)).max()
+    return Comparison(artifact.id, len(x), bool(torch.equal(f != 0, theirs[0] != 0)), float(error))

@@ -36,8 +36,9 @@ def test_the_release_has_no_findings_at_level_data(demo):
 
 @pytest.mark.slow
 def test_saelens_reads_what_was_published(demo):
-    """SAELens finds the same latents active and the same reconstructions, to float32 rounding."""
+    """From a hub, by name, it finds the same latents active and the same reconstructions, to float32 rounding."""
     demo.publish(demo.validate(quiet), quiet)
+    assert "in 1 commit, tag v0.1.0" in demo.publish_to_hub()
 
     found = list(demo.compare())
 

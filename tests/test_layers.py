@@ -41,6 +41,7 @@ REGISTRY_ORDER = (
     "importing",
     "cards",
     "validators",
+    "fetching",
     "build",
 )
 """Inside the registry each of these only uses what stands left of it; the other modules of it are free."""
@@ -50,12 +51,18 @@ LIBRARIES = {
     "jinja2": ("cli/render/",),
     "pydantic": ("schemas/",),
     "pydantic_core": ("schemas/",),
-    "huggingface_hub": ("registry/hub.py", "registry/remote.py", "publishers/"),
+    "huggingface_hub": (
+        *("registry/hub.py", "registry/hub_files.py", "registry/remote.py", "registry/fetching/"),
+        "publishers/",
+    ),
+    "hf_xet": ("publishers/local_hub/store.py",),
     "safetensors": ("registry/", "trainers/"),
     "torch": ("registry/", "trainers/", "demo.py"),
     "numpy": ("registry/", "trainers/"),
     "sae_lens": ("trainers/",),
     "distributed": ("registry/work/",),
+    "model_signing": ("publishers/signing/",),
+    "cryptography": ("publishers/signing/",),
     "transformers": ("registry/models/",),
     "datasets": ("trainers/",),
     "tqdm": ("trainers/",),
@@ -83,7 +90,18 @@ TORCH_AT_TOP = (
 )
 """Only these may import torch, numpy or safetensors when they are imported themselves; all others do it on use."""
 
-LAZY = ("torch", "numpy", "safetensors", "sae_lens", "transformers", "datasets", "huggingface_hub", "distributed")
+LAZY = (
+    "torch",
+    "numpy",
+    "safetensors",
+    "sae_lens",
+    "transformers",
+    "datasets",
+    "huggingface_hub",
+    "distributed",
+    "model_signing",
+    "cryptography",
+)
 """Libraries that cost a second or are an extra: outside TORCH_AT_TOP imported inside functions."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 400, 50

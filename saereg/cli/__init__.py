@@ -26,7 +26,14 @@ GROUPS: dict[str, dict[str, str]] = {
         "schema": "Print the JSON Schema of a document.",
     },
     "Ship": {
+        "sign": "Sign a release with a private key.",
         "publish": "Put a validated release where readers find it.",
+        "verify": "Compare a release on the Hub with its own index.",
+        "pull": "Fetch artifacts of a release, compared with its index.",
+        "lock": "Pin releases to commits and digests.",
+        "yank": "Mark a published version as wrong; nothing is deleted.",
+        "deprecate": "Mark a published version as superseded.",
+        "hub": "A hub of your own on this machine, to rehearse on.",
     },
     "Query": {
         "ls": "List the artifacts of one or many releases.",

@@ -24,7 +24,7 @@ def command(out: Path, seed: int) -> int:
     """
     from saereg.demo import Demo
 
-    demo, steps = Demo(out, seed), _Steps(7)
+    demo, steps = Demo(out, seed), _Steps(8)
     demo.check()
     with steps("collect activations") as progress:
         steps.say(demo.collect(progress))
@@ -39,8 +39,10 @@ def command(out: Path, seed: int) -> int:
         return int(ExitCode.FINDINGS)
     with steps("publish to a folder") as progress:
         steps.say(demo.publish(report, progress))
+    with steps("publish to a hub on this machine"):
+        steps.say(demo.publish_to_hub())
     agree = True
-    with steps("reopen with SAELens"):
+    with steps("reopen with SAELens from that hub"):
         for found in demo.compare():
             agree = agree and found.active_sets_equal and found.max_rel_error < 1e-5
             sets = "same active latents" if found.active_sets_equal else "OTHER active latents"

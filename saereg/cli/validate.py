@@ -1,6 +1,6 @@
 """`saereg validate`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from saereg.schemas.settings import Settings
 
 if TYPE_CHECKING:
     from saereg.registry.fixing.apply import Fixes
+    from saereg.registry.validators.options import Options
 
 LOCAL_LEVELS = LEVELS[2:]
 """Levels that read weights, and so need the release on this machine."""
@@ -103,7 +104,21 @@ def _validated(subject: Subject, flags: Flags) -> tuple[Report, Context]:
     if flags.models and subject.root is not None:
         _require_known_models(subject.root, flags)
     place = _place(subject, flags)
-    return _report(subject.root or place, subject.settings, flags), _context(place.folder, subject, flags)
+    keep = _keeper(subject, flags)
+    report = _report(subject.root or place, subject.settings, flags)
+    keep(report)
+    return report, _context(place.folder, subject, flags)
+
+
+def _keeper(subject: Subject, flags: Flags) -> Callable[[Report], object]:
+    """Return what keeps the report for `saereg publish`; this command always looks anew."""
+    deep = flags.level in LOCAL_LEVELS or (flags.level is None and subject.settings.policy is not None)
+    if subject.root is None or flags.mends or not deep:
+        return lambda report: None
+    from saereg.registry.validators.remembered import fingerprint, remember
+
+    root, before = subject.root, fingerprint(subject.root, subject.settings, _options(flags))
+    return lambda report: remember(root, report, before)
 
 
 def _require_known_models(root: Path, flags: Flags) -> None:
@@ -118,10 +133,16 @@ def _require_known_models(root: Path, flags: Flags) -> None:
 
 
 def _report(place: Path | Place, settings: Settings, flags: Flags) -> Report:
-    from saereg.registry.validators.options import Options
     from saereg.registry.validators.runner import validate
 
-    options = Options(
+    with bar(f"validate {place.name}") as progress:
+        return validate(place, flags.level, options=_options(flags), settings=settings, progress=progress)
+
+
+def _options(flags: Flags) -> "Options":
+    from saereg.registry.validators.options import Options
+
+    return Options(
         checkpoints=flags.checkpoints,
         models=models(flags.models),
         device=flags.device,
@@ -129,8 +150,6 @@ def _report(place: Path | Place, settings: Settings, flags: Flags) -> Report:
         hash_all=flags.hash_all,
         jobs=flags.threads,
     )
-    with bar(f"validate {place.name}") as progress:
-        return validate(place, flags.level, options=options, settings=settings, progress=progress)
 
 
 def _mended(target: str | None, report: Report, context: Context, flags: Flags) -> "tuple[Fixes, Report]":
@@ -156,13 +175,18 @@ def _place(subject: Subject, flags: Flags) -> Place:
         return FolderPlace(subject.root)
     if flags.level in LOCAL_LEVELS or flags.run_snippets or flags.mends:
         what = "--fix" if flags.mends else "--run-snippets" if flags.run_snippets else f"level {flags.level}"
-        raise UsageError(f"{what} needs the whole release: {_download(subject.reference)}, and validate that folder")
+        get = _download(subject.reference, mended=bool(flags.mends))
+        raise UsageError(f"{what} needs the whole release: {get}, and validate that folder")
     from saereg.registry.remote import open_place
 
     return open_place(subject.target)
 
 
-def _download(reference: Reference) -> str:
+def _download(reference: Reference, *, mended: bool = False) -> str:
+    """Return what fetches a whole release; what is to be mended `saereg pull` may well refuse, or leave out."""
+    if not mended:
+        revision = f"@{reference.revision}" if reference.revision else ""
+        return f"saereg pull hf://{reference.repo}{revision} --all --with-evaluations"
     revision = f" --revision {reference.revision}" if reference.revision else ""
     return f"hf download {reference.repo}{revision} --local-dir {str(reference.repo).split('/')[-1]}"
 
@@ -241,4 +265,4 @@ def _name_next(target: str | None, report: Report, grave: list[Finding], flags: 
     else:
         words = (("--policy", flags.policy), ("--config", flags.config), ("--isolated", flags.isolated or None))
         said = [word for flag, value in words if value for word in ((flag,) if value is True else (flag, value))]
-        next_step("saereg publish", target or "RELEASE", "dir:OUT", "--dry-run", *said)
+        next_step("saereg publish", target or "RELEASE", "hf://ORG/NAME", "--dry-run", *said)

@@ -29,7 +29,7 @@ NEXT = [
         ["validate", "release", "--checkpoints", "release"],
         "saereg validate release --level weights --checkpoints release",
     ),
-    (["validate", "release", "--level", "data"], "saereg publish release dir:OUT --dry-run"),
+    (["validate", "release", "--level", "data"], "saereg publish release hf://ORG/NAME --dry-run"),
     (["ls", "release"], "saereg show release:layer_1/topk"),
     (["ls", "release", "--sort=-layer", "--where", "kind=crosscoder"], "saereg show release:W_U/cross-snapshot-2"),
     (["ls", "release", "--format", "ids"], "saereg show release:layer_1/topk"),

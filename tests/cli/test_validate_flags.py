@@ -184,17 +184,18 @@ def test_the_policy_chooses_the_level(saereg):
 
 
 def test_publishing_under_a_policy_needs_its_level(saereg, place):
-    """By default that level is validated; a shallower one is refused."""
+    """By default that level is validated; a shallower one is refused, unless a deeper report is remembered."""
     (place / "saereg.toml").write_text(
         'policy = "paper"\n[[ignore]]\nrules = ["SR"]\nreason = "only the level matters here"\n'
     )
-    answer = saereg("publish", "release", "dir:out", "--dry-run")
-    assert "configuration: ../saereg.toml\n" in answer.err
-    assert (answer.code, answer.out.splitlines()[0]) == (0, "tiny-saes 1.0.0, validated at level data: 0 errors")
     shallow = saereg("publish", "release", "dir:out", "--level", "weights")
     assert shallow.code == 1
     assert "validated at level weights, but data is needed by the policy paper" in shallow.err
     assert not (place / "out").exists()
+    answer = saereg("publish", "release", "dir:out", "--dry-run")
+    assert "configuration: ../saereg.toml\n" in answer.err
+    assert (answer.code, answer.out.splitlines()[0]) == (0, "tiny-saes 1.0.0, validated at level data: 0 errors")
+    assert saereg("publish", "release", "dir:out", "--dry-run", "--level", "weights").code == 0
     weights = saereg("publish", "release", "dir:out", "--dry-run", "--isolated")
     assert weights.out.startswith("tiny-saes 1.0.0, validated at level weights: ")
     assert weights.next == "saereg publish release dir:out --isolated"
@@ -216,7 +217,7 @@ def test_a_selection_is_not_followed_by_publishing(saereg):
     answer = saereg("validate", "release", "--level", "data", "--select", "SR0")
     assert answer.next == "saereg validate release --level data"
     assert saereg("validate", "release", "--level", "data", "--policy", "ci-fast", "--exit-zero").next in (
-        "saereg publish release dir:OUT --dry-run --policy ci-fast",
+        "saereg publish release hf://ORG/NAME --dry-run --policy ci-fast",
     )
 
 
@@ -357,7 +358,7 @@ def test_large_files_are_hashed_at_level_header_on_demand(saereg, place):
 
 def test_a_release_on_the_hub_is_validated_where_it_is(process, flawed):
     """The commit is in every machine format, and the next step is a download: deeper levels need the files."""
-    from tests.hub import REPO, SHA, hub
+    from tests.reading_hub import REPO, SHA, hub
 
     with hub(flawed / "release") as server:
         clean = {"HF_ENDPOINT": server.url, "HF_HOME": str(flawed / "cache"), "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -369,7 +370,7 @@ def test_a_release_on_the_hub_is_validated_where_it_is(process, flawed):
     (place,) = run["versionControlProvenance"]
     assert (place["repositoryUri"], place["revisionId"]) == (f"https://huggingface.co/{REPO}", SHA)
     assert f" at {SHA[:12]}: 4 artifacts" in passed.out
-    assert passed.next.startswith((f"hf download {REPO} --revision main --local-dir release", "saereg rule "))
+    assert passed.next.startswith((f"saereg pull hf://{REPO}@main --all --with-evaluations", "saereg rule "))
 
 
 @pytest.mark.parametrize("words", [("build", "release"), ("validate", "release", "--level", "data")])

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from saereg.cli.options import models
 from saereg.errors import DataUnavailableError, PublishError, UsageError, WeightsError
-from saereg.registry.hub_tensors import cache_folder
+from saereg.registry.files.state import state_folder
 from saereg.registry.metrics.sources import opening
 from saereg.registry.metrics.sources.opening import Surroundings, open_rows, parameter_rows
 from saereg.registry.metrics.sources.parameters import ParameterSource
 from saereg.registry.metrics.sources.spec import rows_of_spec
 from saereg.schemas.evaluation import ParameterRows, Preprocess
 from saereg.schemas.manifest import Manifest
-from tests.hub import REPO, SHA, Server, hub
+from tests.reading_hub import REPO, SHA, Server, hub
 
 VOCABULARY, WIDTH, STEPS = 50, 8, (0, 512, 1000)
 W_U = "embed_out.weight"
@@ -422,7 +422,7 @@ def test_of_a_checkpoint_on_the_hub_the_one_tensor_is_fetched_once(serve, tmp_pa
 
     assert torch.equal(rows.read(0, 400)[0], w)
     assert server.sent[f"/{REPO}/resolve/{SHA}/model.safetensors"] < 64 * 1024 + 4 * w.numel() + 1
-    (kept,) = cache_folder().rglob("*.safetensors")
+    (kept,) = state_folder().rglob("*.safetensors")
     assert (kept.parent.name, kept.stat().st_size < 4 * w.numel() + 200) == (SHA, True)
 
     server.sent.clear()
@@ -446,7 +446,7 @@ def test_every_layout_of_checkpoint_is_read_on_the_hub(serve, trained, layouts, 
 
     assert torch.equal(rows.read(0, VOCABULARY)[0], trained[1][1])
     assert len(server.fetched()) == {"shards": 2, "pickles": 1}[layout]
-    assert [path.name for path in cache_folder().rglob("*") if path.is_file() and path.parent.name == SHA] == [
+    assert [path.name for path in state_folder().rglob("*") if path.is_file() and path.parent.name == SHA] == [
         "embed_out.weight.safetensors"
     ]
 
@@ -460,7 +460,7 @@ def test_what_a_killed_fetch_left_is_swept_away(serve, layouts, monkeypatch):
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
     serve(layouts["pickles"] / "step512")
-    folder = cache_folder() / f"parameters/{REPO.replace('/', '--')}/0123"
+    folder = state_folder() / f"parameters/{REPO.replace('/', '--')}/0123"
     folder.mkdir(parents=True)
     here = hub_tensors._here()
     names = {
@@ -475,7 +475,7 @@ def test_what_a_killed_fetch_left_is_swept_away(serve, layouts, monkeypatch):
     os.utime(folder / names["old"], (1, 1))
     rows_at(f"hf://{REPO}", record((512,), revision=SHA))
     assert {p.name for p in folder.iterdir()} == {names[name] for name in ("running", "other", "tensor")}
-    assert not [p for p in cache_folder().rglob(".*.bin") if p.parent != folder]
+    assert not [p for p in state_folder().rglob(".*.bin") if p.parent != folder]
 
 
 def test_what_the_hub_has_not_is_one_line(serve, tmp_path):
