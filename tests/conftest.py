@@ -1,8 +1,19 @@
-"""What every test is spared: the digests and reports that the user of this machine keeps."""
+"""What tests are spared: digests and reports that the user of this machine keeps, and how pytest was started."""
 
 import os
+import signal
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Let Ctrl-C be tried also where a shell started pytest in the background, which makes it and its children deaf."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session", autouse=True)
