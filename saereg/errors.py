@@ -12,6 +12,7 @@ SaeregError                  everything below; the command line prints it as one
 ├── WeightsError             a tensor is missing, extra, or of the wrong shape or dtype     exit 2
 ├── PublishError             the target refused, or disagrees after the upload              exit 4
 │   └── ConflictError        somebody else changed the target meanwhile                     exit 4
+├── LostProcessError         another process of a training run ended                        exit 4
 └── NothingToValidateError   the target holds no release                                    exit 5
 
 Problems *of a release* are no exceptions but findings (`saereg.schemas.report.Finding`): exceptions say only
@@ -152,6 +153,30 @@ class ConflictError(PublishError):
 
 class WithdrawnWarning(UserWarning):
     """What is used was yanked by its author: it is wrong, and the warning says why and what to use instead."""
+
+
+class DivergedError(SaeregError):
+    """The loss of a training run is no number any more, or leapt."""
+
+    exit_code = ExitCode.FINDINGS
+
+
+class InterruptedRunError(SaeregError):
+    """A training run was stopped by a signal, after it had saved where it was.
+
+    Attributes:
+        signal: its number.
+    """
+
+    def __init__(self, problem: str, signal: int) -> None:
+        self.signal = signal
+        super().__init__(problem)
+
+
+class LostProcessError(SaeregError):
+    """Another process of the same training run ended, or cannot be reached."""
+
+    exit_code = ExitCode.NETWORK
 
 
 class NothingToValidateError(SaeregError):

@@ -40,6 +40,8 @@ class Cursor(Record):
     """Token of that document, from 0."""
     stored: int = Field(default=0, ge=0)
     """Rows of that batch that finished shards hold already."""
+    batch: int = Field(default=0, ge=0)
+    """Number of that batch, from 0: the lengths of its contexts are drawn by it where the packing is mixed."""
 
 
 class Collection(Document):
@@ -54,7 +56,11 @@ class Collection(Document):
     tokens: TokenPolicy
     """Which tokens became rows."""
     batch_contexts: int = Field(gt=0)
-    """Contexts per forward pass; the last bits of activations depend on it."""
+    """Contexts per forward pass at most; the last bits of activations depend on it."""
+    batch_tokens: int | None = Field(default=None, gt=0)
+    """Tokens per forward pass at most, padding included; null: any number."""
+    model_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type in which the model ran."""
     shard_rows: int = Field(gt=0)
     """Rows per shard."""
     sites: dict[Key, CollectedSite]

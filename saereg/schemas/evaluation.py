@@ -99,11 +99,16 @@ class ParameterRows(_Evaluation):
     """Pretraining steps, in the order of the source axis."""
     revision: Annotated[str, AfterValidator(_checkpoint)] = Field(default="step{step}", max_length=200)
     """Revision on the Hub, or folder of local checkpoints, of a step; it stays below the folder that a user names."""
+    sha256: tuple[Sha256, ...] = ()
+    """Digest of the matrix at each of `steps`, of its bytes as the checkpoint has them: row by row, little-endian, in
+    its own type. None at all: whatever a checkpoint of that name holds is taken."""
 
     @model_validator(mode="after")
     def _names_every_step(self) -> Self:
         if "{step}" not in self.revision and len(self.steps) > 1:
             raise ValueError("`revision` needs `{step}` in it, as there are several steps")
+        if self.sha256 and len(self.sha256) != len(self.steps):
+            raise ValueError(f"`sha256` has {len(self.sha256)} digests for {len(self.steps)} steps; one each, or none")
         return self
 
 

@@ -14,9 +14,12 @@ from saereg.schemas.conversion import Conversion
 from saereg.schemas.index import Index
 from saereg.schemas.lock import Lock
 from saereg.schemas.manifest import Manifest
+from saereg.schemas.parameters import StoredParameter
 from saereg.schemas.plan import Plan, Receipt
 from saereg.schemas.report import REPORT_LINE, Report
+from saereg.schemas.sweep import SweepConfig
 from saereg.schemas.training import TrainConfig
+from saereg.schemas.training_crosscoder import CrosscoderTrainConfig
 from saereg.schemas.transfer import TransferMatrix
 
 FOLDER = Path(__file__).parent / "json"
@@ -31,7 +34,10 @@ DOCUMENTS: dict[str, TypeAdapter[Any]] = {
     "receipt": TypeAdapter(Receipt),
     "lock": TypeAdapter(Lock),
     "collection": TypeAdapter(Collection),
+    "parameters": TypeAdapter(StoredParameter),
     "train": TypeAdapter(TrainConfig),
+    "train-crosscoder": TypeAdapter(CrosscoderTrainConfig),
+    "train-sweep": TypeAdapter(SweepConfig),
     "conversion": TypeAdapter(Conversion),
     "transfer": TypeAdapter(TransferMatrix),
 }

@@ -10,7 +10,9 @@ from saereg.schemas.names import ArtifactId, ReleasePath
 from saereg.schemas.provenance import Provenance
 from saereg.schemas.semantics import Assumption, DecoderNorm, Semantics
 
-Role = Literal["weights", "config", "golden", "evaluation", "card", "log", "sparsity", "conversion", "other"]
+Role = Literal[
+    "weights", "config", "golden", "evaluation", "card", "log", "sparsity", "conversion", "analysis", "other"
+]
 """What a file is for."""
 
 

@@ -115,6 +115,8 @@ class TrainingFacts(Record):
     """Rows per step."""
     lr: float | None = Field(default=None, gt=0)
     """Peak learning rate."""
+    order_seed: int | None = Field(default=None, ge=0)
+    """Seed of the order of rows, where it is another than the seed of the artifact."""
     dataset: Key | None = None
     """Key of the data set in the manifest."""
     tool: dict[str, str] = Field(default_factory=dict)
@@ -310,6 +312,8 @@ def identity(artifact: SaeArtifact | TranscoderArtifact | CrosscoderArtifact, ma
         "d_out": artifact.d_out if isinstance(artifact, TranscoderArtifact) else artifact.d_in,
         "d_sae": artifact.d_sae,
         "sparsity": artifact.sparsity,
+        "tied": bool(artifact.tied),
+        "decoder_norm": artifact.decoder_norm,
         "snapshot": artifact.snapshot,
         "seed": artifact.seed,
         "variant": artifact.variant,

@@ -29,6 +29,8 @@ MetricId = Literal[
     "r2_uniform_average",
     "l0_positive",
     "dead_rate_1e_6",
+    "l1_norm",
+    "l1_norm_per_source_mean",
     "explained_variance_legacy_rowmean",
     "explained_variance_batch_mean",
     "fvu_batch_mean",

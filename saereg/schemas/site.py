@@ -89,6 +89,8 @@ class TokenPolicy(Record):
     """Tokens per context, special tokens included."""
     buckets: tuple[tuple[int, int], ...] = ()
     """(shortest, longest) of each length bucket, in tokens."""
+    seed: int | None = None
+    """Seed of the lengths that were drawn from the buckets."""
 
 
 class DatasetRef(Record):
@@ -108,3 +110,8 @@ class DatasetRef(Record):
     """Licence of the text."""
     documents: int | None = Field(default=None, ge=0)
     """Documents used."""
+    columns: tuple[str, ...] | None = None
+    """Columns that hold the text, of which the first that a row has is taken; null: `text`."""
+    rendering: Literal["contents", "roles"] | None = None
+    """How a conversation became text: the contents of its messages with a blank line between, or those with `role: `
+    before each; null where there are no conversations."""
