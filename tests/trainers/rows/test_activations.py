@@ -5,7 +5,8 @@ import torch
 
 from saereg.errors import UnknownNameError, UsageError
 from saereg.schemas.collection import Collection
-from saereg.trainers.activations import Activations, read_collection
+from saereg.trainers.rows.activations import Activations, read_collection
+from saereg.trainers.rows.batches import batches
 
 
 @pytest.fixture
@@ -14,8 +15,8 @@ def activations(collection) -> Activations:
 
 
 def passes(activations, rows, size, seed, buffer_bytes, number):
-    batches = activations.batches(rows, size, torch.Generator().manual_seed(seed), buffer_bytes)
-    return torch.cat([next(batches) for _ in range(number)])
+    found = batches({"x": activations}, rows, size, seed, buffer_bytes=buffer_bytes)
+    return torch.cat([next(found)["x"] for _ in range(number)])
 
 
 def in_order(rows: torch.Tensor) -> list[tuple[float, ...]]:
@@ -79,3 +80,17 @@ def test_a_missing_shard_is_named(collection, tmp_path):
     (tmp_path / "collection.json").write_text((collection / "collection.json").read_text())
     with pytest.raises(UsageError, match=r"residual-1/shard-00000\.safetensors is missing"):
         Activations(tmp_path, read_collection(tmp_path), "residual-1")
+
+
+@pytest.mark.parametrize("buffer_bytes", [2**30, 70_000, 1])
+def test_what_comes_behind_some_batches_does_not_depend_on_reading_them(activations, buffer_bytes):
+    found = batches({"x": activations}, 1700, 300, 0, buffer_bytes=buffer_bytes)
+    everything = [next(found)["x"] for _ in range(14)]
+    for skip in (1, 5, 6, 13):
+        rest = batches({"x": activations}, 1700, 300, 0, skip=skip, buffer_bytes=buffer_bytes)
+        assert torch.equal(next(rest)["x"], everything[skip])
+
+
+def test_places_give_the_same_rows(activations):
+    found = next(batches({"a": activations, "b": activations}, 1700, 300, 0, buffer_bytes=70_000))
+    assert torch.equal(found["a"], found["b"])
