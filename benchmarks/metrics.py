@@ -155,9 +155,9 @@ def write_crosscoder(folder: Path, name: str, latents: int, rows: int, sizes: Si
 class Worker:
     """A process with one piece of work."""
 
-    def __init__(self, name: str, folder: Path, sizes: Sizes) -> None:
+    def __init__(self, name: str, folder: Path, sizes: Any, work: Path = WORK) -> None:
         self.name, self.seconds = name, list[float]()
-        command = [sys.executable, str(WORK), name, str(folder), json.dumps(asdict(sizes))]
+        command = [sys.executable, str(work), name, str(folder), json.dumps(asdict(sizes))]
         quiet = {"OMP_NUM_THREADS": str(sizes.threads), "MKL_NUM_THREADS": str(sizes.threads), "WANDB_MODE": "disabled"}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
