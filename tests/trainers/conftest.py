@@ -7,7 +7,7 @@ import pytest
 
 from saereg.schemas.manifest import ReleaseInfo
 from saereg.schemas.training import TrainConfig
-from saereg.trainers.collect import CollectConfig, collect
+from saereg.trainers.collecting.collect import CollectConfig, collect
 from tests.tiny_models import WORDS, save_bert, save_neox
 
 INFO = ReleaseInfo(name="tiny", version="0.1.0", title="Tiny", license="mit")
@@ -18,6 +18,7 @@ SETTINGS = {
     "batchtopk": {"k": 4.0},
     "jumprelu": {"l0_coefficient": 0.01},
     "gated": {"l1_coefficient": 0.5},
+    "matryoshka_batchtopk": {"k": 4.0, "matryoshka_widths": (12, 24)},
 }
 
 
@@ -75,7 +76,13 @@ def training(collection):
             "collection": str(collection),
             "site": "residual-1",
             "sae": {"architecture": architecture, "d_sae": 48, **SETTINGS[architecture], **changes.pop("sae", {})},
-            "optimization": {"tokens": 640, "batch_size": 32, "lr": 3e-3, "log_every": 5},
+            "optimization": {
+                "tokens": 640,
+                "batch_size": 32,
+                "lr": 3e-3,
+                "log_every": 5,
+                **changes.pop("optimization", {}),
+            },
             "evaluation": {"rows": 300},
             "artifact": {"id": f"residual-1/{architecture}"},
         }

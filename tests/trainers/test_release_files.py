@@ -10,6 +10,7 @@ from saereg.registry.draft import References, add_to_manifest
 from saereg.registry.evidence.golden_file import GoldenVectors, read_golden, write_golden
 from saereg.registry.files.tensors import MemoryFile
 from saereg.registry.readings.recipes import Recipes, with_decoder_norms
+from saereg.schemas.evaluation import ParameterRows
 from saereg.schemas.manifest import Manifest, ReleaseInfo, SaeArtifact
 from saereg.schemas.recipe import (
     TRANSPOSE,
@@ -147,3 +148,13 @@ def test_another_site_under_the_same_key_is_refused_and_nothing_changes(tmp_path
         f"{path}: site 'residual-1' has another hidden_states_index; use another release folder"
     )
     assert path.read_bytes() == before
+
+
+def test_pins_of_a_trajectory_are_added_to_a_record_that_has_none_and_never_changed_or_lost(tmp_path):
+    bare = ParameterRows(source="parameters", tensor="W_U", steps=(0, 1), rows=8)
+    pinned, others = (bare.model_copy(update={"sha256": (digit * 64, "2" * 64)}) for digit in "13")
+    for record, kept in ((bare, bare), (pinned, pinned), (bare, pinned)):
+        add_to_manifest(tmp_path, artifact("a"), references(evaluations={"rows": record}), info=INFO)
+        assert Manifest.read(tmp_path / "manifest.json").evaluations["rows"] == kept
+    with pytest.raises(UsageError, match="evaluation 'rows' has another sha256; "):
+        add_to_manifest(tmp_path, artifact("a"), references(evaluations={"rows": others}))

@@ -11,7 +11,7 @@ from saereg.registry.models.model import require
 if TYPE_CHECKING:
     from torch import Tensor
 
-CODE = "import sys; from saereg.trainers.saelens_reader import reconstruct; reconstruct(*sys.argv[1:])"
+CODE = "import sys; from saereg.trainers.saelens.reader import reconstruct; reconstruct(*sys.argv[1:])"
 
 
 def reconstructed(

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from saereg.errors import UsageError
 from saereg.registry.conversion.write import write_layout
@@ -11,8 +11,10 @@ from saereg.registry.files.flat import open_safetensors
 from saereg.registry.files.names import WEIGHTS_FILES
 from saereg.registry.formats import FORMATS
 from saereg.registry.readings.reading import Reading
+from saereg.registry.readings.recipes import SMALLEST_NORM
 from saereg.schemas.artifact_config import parse_config
 from saereg.schemas.cfg import SaelensConfig
+from saereg.schemas.cfg_native import DictionaryConfig
 from saereg.schemas.manifest import SourceCheckpoint
 from saereg.schemas.metrics import DType
 from saereg.schemas.recipe import (
@@ -22,12 +24,10 @@ from saereg.schemas.recipe import (
     divided_by_decoder_norm,
     moved,
     times_decoder_norm,
+    transposed,
 )
-from saereg.trainers.fit import Fitted
-from saereg.trainers.shards import write_rows
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from saereg.trainers.saelens.member import Fitted
+from saereg.trainers.saelens.transcoder import layout_for, native_config, scale_facts
 
 WEIGHTS_FILE = WEIGHTS_FILES["saelens"]
 
@@ -45,11 +45,13 @@ def export_plan(sae: Any, dtype: str) -> dict[str, SourceTensor]:  # noqa: ANN40
     The running threshold of BatchTopK becomes the threshold of every latent of a JumpReLU.
 
     Args:
-        sae: SAELens' training SAE.
+        sae: SAELens' training SAE; a tied one has no W_enc in its checkpoint.
         dtype: type of the exported weights.
     """
     to: DType = next(name for name in get_args(DType) if name == dtype)
     plan = {name: moved(name) for name in sae.state_dict() if name != "topk_threshold"}
+    if "W_enc" not in plan:
+        plan["W_enc"] = transposed("W_dec")
     if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
         plan["W_enc"] = moved("W_enc", times_decoder_norm(axis=1))
         plan["b_enc"] = moved("b_enc", times_decoder_norm(axis=0))
@@ -61,8 +63,18 @@ def export_plan(sae: Any, dtype: str) -> dict[str, SourceTensor]:  # noqa: ANN40
     return plan
 
 
-def inference_config(fitted: Fitted) -> SaelensConfig:
-    """Return the configuration of the export.
+def has_unit_decoder(fitted: Fitted) -> bool:
+    """Whether every row of the exported W_dec has norm 1: it was kept so, or norms are folded into the encoder."""
+    from saereg.registry.evidence.inspection import UNIT
+
+    norms = fitted.sae.W_dec.detach().norm(dim=1)
+    if getattr(fitted.sae.cfg, "rescale_acts_by_decoder_norm", False):
+        return bool((norms > SMALLEST_NORM).all())
+    return bool(((norms - 1).abs() <= UNIT).all())
+
+
+def inference_config(fitted: Fitted) -> SaelensConfig | DictionaryConfig:
+    """Return the configuration of the export, in saereg's own dialect where SAELens has no class that reads it.
 
     It is SAELens' own, with two differences: the device is the CPU, and where decoder norms were folded the switch
     `rescale_acts_by_decoder_norm` is off. SAELens leaves it on, which computes the same, as the norms are 1 then, but
@@ -71,11 +83,13 @@ def inference_config(fitted: Fitted) -> SaelensConfig:
     plain = fitted.sae.cfg.get_inference_sae_cfg_dict()
     facts = {name: value for name, value in plain.pop("metadata").items() if value is not None}
     if fitted.input_scale is not None:
-        details = {"normalize_activations": "expected_average_only_in", "input_scale": fitted.input_scale}
-        facts["training_architecture_details"] = {**facts["training_architecture_details"], **details}
+        details = facts["training_architecture_details"]
+        facts["training_architecture_details"] = {**details, **scale_facts(fitted.input_scale)}
     plain |= {"device": "cpu", "metadata": facts}
     if "rescale_acts_by_decoder_norm" in plain:
         plain["rescale_acts_by_decoder_norm"] = False
+    if layout_for(plain["architecture"]) == "saereg":
+        return native_config(plain, facts)
     config = parse_config(json.dumps(plain), "SAELens' configuration")
     if not isinstance(config, SaelensConfig):
         raise UsageError(f"SAELens' configuration is that of a {type(config).__name__}")
@@ -97,25 +111,8 @@ def export(fitted: Fitted, checkpoint: Path, *, checkpoints: Path, folder: Path)
     config = inference_config(fitted)
     plan = export_plan(fitted.sae, config.torch_dtype)
     reading = Reading(config, plan, {"": open_safetensors(checkpoint)}).checked()
-    layout = FORMATS["saelens"].layout
-    assert layout is not None  # noqa: S101  # SAELens' layout is written
+    layout = FORMATS[layout_for(config.architecture)].layout
+    assert layout is not None  # noqa: S101  # both layouts are written
     write_layout(reading, layout(config), folder)
     relative = checkpoint.relative_to(checkpoints).as_posix()
     return SourceCheckpoint(path=relative, sha256=sha256_of(checkpoint), tensors=plan)
-
-
-def write_evaluation(path: Path, rows: "Tensor") -> None:
-    """Write held-out rows once; the same rows again change nothing.
-
-    Raises:
-        UsageError: when other rows stand there already.
-    """
-    candidate = path.with_name(f".{path.name}.new")
-    write_rows(candidate, rows)
-    try:
-        if path.exists() and sha256_of(path) != sha256_of(candidate):
-            raise UsageError(f"{path} holds other rows; give this evaluation another name")
-        if not path.exists():
-            candidate.replace(path)
-    finally:
-        candidate.unlink(missing_ok=True)

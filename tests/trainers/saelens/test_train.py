@@ -1,6 +1,8 @@
 """What is released is what was trained: weights, golden vectors, manifest, log."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -10,6 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from saereg.cli import run
+from saereg.cli.training import facts_of
 from saereg.errors import MissingExtraError, UnknownNameError, UsageError
 from saereg.registry.evidence.golden_file import read_golden
 from saereg.registry.files.digest import sha256_of
@@ -17,9 +21,11 @@ from saereg.registry.files.flat import open_safetensors
 from saereg.registry.readings.recipes import Recipes, with_decoder_norms
 from saereg.schemas.artifact_config import parse_config
 from saereg.schemas.manifest import Manifest, ReleaseInfo
+from saereg.schemas.metrics import Claim
 from saereg.schemas.training import TrainConfig
-from saereg.trainers.fit import build, fit
-from saereg.trainers.sae import train
+from saereg.trainers.saelens.build import build, trainer_of
+from saereg.trainers.saelens.member import SaeMember, estimate_scales
+from saereg.trainers.saelens.train import train
 
 ARCHITECTURES = ("standard", "topk", "batchtopk", "jumprelu", "gated")
 INFO = ReleaseInfo(name="tiny", version="0.1.0", title="Tiny", license="mit")
@@ -122,7 +128,7 @@ def test_the_manifest_holds_every_dictionary_and_what_they_refer_to(release):
 
 
 def test_held_out_rows_are_the_last_ones_and_are_never_trained_on(release, collection, training):
-    from saereg.trainers.activations import Activations, read_collection
+    from saereg.trainers.rows.activations import Activations, read_collection
 
     rows = Activations(collection, read_collection(collection), "residual-1").read(0, 2000)
     held_out = load_file(release / "release" / "evaluation" / "held-out-residual-1.safetensors")["x"]
@@ -134,7 +140,10 @@ def test_the_log_has_one_object_per_logged_step(release):
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 5, 10, 15, 20]
     assert [line["tokens"] for line in lines] == [32, 160, 320, 480, 640]
-    assert lines[0].keys() == {"step", "tokens", "lr", "loss", "mse_loss", "l0_loss", "l0", "explained_variance"}
+    assert lines[0].keys() == {
+        *("step", "tokens", "lr", "loss", "mse_loss", "l0_loss", "l0", "explained_variance", "dead_fraction"),
+        "l0_coefficient",
+    }
     assert lines[-1]["loss"] < lines[0]["loss"]
 
 
@@ -158,7 +167,7 @@ def test_the_loop_is_that_of_saelens(architecture, training, collection, tmp_pat
     from sae_lens.config import LoggingConfig, SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
-    from saereg.trainers.activations import read_collection
+    from saereg.trainers.rows.activations import read_collection
 
     rows = torch.randn(20, 32, 16, generator=torch.Generator().manual_seed(0)) * 3
 
@@ -166,10 +175,17 @@ def test_the_loop_is_that_of_saelens(architecture, training, collection, tmp_pat
         while True:
             yield from rows
 
-    config = training(architecture, sae={"normalize_activations": "expected_average_only_in"})
+    config = training(
+        architecture, sae={"normalize_activations": "expected_average_only_in"}, optimization={"step": "saelens"}
+    )
     document = read_collection(collection)
     ours, theirs = build(config, document), build(config, document)
-    fit(ours, batches(), config, rows=640, log=tmp_path / "log")
+    member, source = SaeMember(config, trainer_of(ours, config, 640, "cpu")), batches()
+    named = ({"residual-1": rows} for rows in source)
+    estimate_scales([member], lambda sites: named)
+    for _ in range(20):
+        member.step(next(named))
+    ours = member.fitted().sae
     settings = SAETrainerConfig(640, 32, lr=3e-3, lr_end=3e-3, logger=LoggingConfig(log_to_wandb=False),
                                 n_batches_for_norm_estimate=20)  # fmt: skip
     SAETrainer(settings, theirs, batches()).fit()
@@ -189,7 +205,7 @@ def test_an_input_scale_is_folded_into_the_weights(architecture, release):
 
 
 def test_golden_rows_are_decided_clearly(release):
-    from saereg.trainers.golden import RANDOM_ROWS, REAL_ROWS, margins
+    from saereg.trainers.saelens.golden import RANDOM_ROWS, REAL_ROWS, margins
 
     for architecture in ARCHITECTURES:
         golden = read_golden(release / "release" / "residual-1" / architecture / "golden.safetensors")
@@ -201,7 +217,7 @@ def test_golden_rows_are_decided_clearly(release):
 
 @pytest.mark.parametrize("architecture", ["jumprelu", "batchtopk"])
 def test_one_golden_row_lies_just_above_a_threshold(architecture, release):
-    from saereg.trainers.golden import pre_activations, thresholds
+    from saereg.trainers.saelens.golden import pre_activations, thresholds
 
     golden = read_golden(release / "release" / "residual-1" / architecture / "golden.safetensors")
     assert len(golden.x) == 13
@@ -216,9 +232,24 @@ def test_one_golden_row_lies_just_above_a_threshold(architecture, release):
 def test_a_dictionary_of_the_same_id_is_replaced_and_others_are_kept(training, tmp_path):
     folders = (tmp_path / "r", tmp_path / "c")
     for config in (training("topk"), training("standard"), training("topk", seed=5)):
+        shutil.rmtree(tmp_path / "r" / config.artifact.id, ignore_errors=True)  # else it is refused
         train(config, *folders, info=INFO)
     manifest = Manifest.read(tmp_path / "r" / "manifest.json")
     assert [(a.id, a.seed) for a in manifest.artifacts] == [("residual-1/topk", 5), ("residual-1/standard", 0)]
+
+
+def test_a_target_of_l0_that_was_missed_is_told_of_at_the_end(training, tmp_path, capsys):
+    config = training("standard", sae={"target_l0": 2.0}, optimization={"tokens": 32})
+    (tmp_path / "run.yaml").write_text(config.model_dump_json())
+    words = ["train", "sae", str(tmp_path / "run.yaml"), "--release", str(tmp_path / "r"), "--license", "mit"]
+    assert run(words) == 0
+    line = capsys.readouterr().out
+    assert re.match(r"residual-1/standard: 1 step, explained_variance ", line)
+    assert re.search(r", l0 [\d.]+, its L0 is \d+% above target_l0 2 \(a longer run comes closer\), ", line)
+    artifact = Manifest.read(tmp_path / "r" / "manifest.json").artifacts[0]
+    near = Claim(metric="l0", value=2.09), Claim(metric="explained_variance", value=-0.0)
+    assert facts_of(artifact.model_copy(update={"claims": near})) == ["1 step", "l0 2.09", "explained_variance 0"]
+    assert len(facts_of(artifact.model_copy(update={"snapshot": "32"}))) == 3  # on its way
 
 
 def test_other_held_out_rows_under_the_same_name_are_refused_before_training(release, training, tmp_path):
@@ -228,7 +259,7 @@ def test_other_held_out_rows_under_the_same_name_are_refused_before_training(rel
         train(config, release / "release", tmp_path / "c", lambda *numbers: calls.append(numbers))
     assert str(caught.value) == (
         f"{release / 'release' / 'manifest.json'}: evaluation 'held-out-residual-1' has another rows; "
-        "use another release folder"
+        "give this one another name with evaluation.name, or use another release folder"
     )
     assert calls == []
 
@@ -242,9 +273,9 @@ def test_other_held_out_rows_under_the_same_name_are_refused_before_training(rel
             "evaluation.rows is 2000, but {collection} has 2000 rows; collect more, or hold out fewer",
         ),
         (
-            {"sae": {"normalize_activations": "layer_norm"}},
+            {"sae": {"normalize_activations": "layer_norm"}, "optimization": {"step": "saelens"}},
             "architecture 'topk' cannot train with layer_norm: SAELens' auxiliary loss for dead latents works in "
-            "unnormalized space; choose none or expected_average_only_in",
+            "unnormalized space; choose topk with step auto, or another normalization",
         ),
         ({"collection": "nowhere"}, "nowhere holds no collection.json; make it with `saereg train collect`"),
     ],
@@ -273,7 +304,8 @@ def test_an_impossible_k_is_refused_with_its_place(k, training):
 
 def test_modules_import_without_their_heavy_libraries():
     code = (
-        "import sys, saereg.trainers.sae, saereg.trainers.collect, saereg.trainers.golden, saereg.registry.draft;"
+        "import sys, saereg.trainers.saelens.train, saereg.trainers.collecting.collect;"
+        "import saereg.trainers.saelens.golden, saereg.registry.draft;"
         "sys.exit(bool({'torch', 'transformers', 'sae_lens', 'numpy'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -281,7 +313,7 @@ def test_modules_import_without_their_heavy_libraries():
 
 @pytest.mark.parametrize("module", ["torch", "sae_lens", "transformers"])
 def test_a_missing_extra_is_named(module, training, tmp_path, monkeypatch):
-    from saereg.trainers.collect import CollectConfig, collect
+    from saereg.trainers.collecting.collect import CollectConfig, collect
 
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:
         monkeypatch.setitem(sys.modules, name, None)
@@ -303,9 +335,9 @@ def test_a_float64_dictionary_has_a_float64_threshold(training, tmp_path):
 
 def test_progress_counts_tokens(training, tmp_path):
     calls = []
-    train(training("topk"), tmp_path / "r", tmp_path / "c", lambda *n: calls.append(n), info=INFO)
-    assert calls[0] == (32, 640)
-    assert calls[-1] == (640, 640)
+    train(training("topk"), tmp_path / "r", tmp_path / "c", calls.append, info=INFO)
+    assert (calls[0].tokens, calls[0].total) == (32, 640)
+    assert calls[-1].tokens == 640
 
 
 def test_nothing_is_printed(training, tmp_path, capfd):

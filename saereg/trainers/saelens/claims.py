@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING, Any
 
 from saereg.schemas.metrics import Claim, MetricId
-from saereg.trainers.golden import forward
+from saereg.trainers.saelens.golden import forward
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,13 +17,19 @@ STATED: dict[MetricId, int] = {"explained_variance": 4, "l0": 2}
 """Metric → decimals that are printed."""
 
 
-def claims_of(sae: Any, held_out: "Tensor", evaluation: str) -> tuple[Claim, ...]:  # noqa: ANN401
+def claims_of(
+    sae: Any,  # noqa: ANN401
+    held_out: "Tensor",
+    evaluation: str,
+    target: "Tensor | None" = None,
+) -> tuple[Claim, ...]:
     """Return the claims on one artifact.
 
     Args:
         sae: SAELens' training SAE, input scale folded.
         held_out: rows (n, d_in) that were not trained on.
         evaluation: name of the evaluation that ships those rows.
+        target: rows (n, d_out) that a transcoder is to predict; None: the held-out rows themselves.
     """
     import torch
 
@@ -36,7 +42,8 @@ def claims_of(sae: Any, held_out: "Tensor", evaluation: str) -> tuple[Claim, ...
         for first in range(0, len(held_out), BATCH_ROWS):
             x = held_out[first : first + BATCH_ROWS].to(sae.dtype)
             f, x_hat = forward(sae, x)
-            batch = moments_of(x, x_hat, active_of(f), first)
+            wanted = x if target is None else target[first : first + BATCH_ROWS].to(sae.dtype)
+            batch = moments_of(wanted, x_hat, active_of(f), first)
             total = batch if total is None else total.merge(batch)
     claims = []
     for metric, decimals in STATED.items():

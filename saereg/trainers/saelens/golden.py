@@ -4,6 +4,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from saereg.registry.evidence.golden_file import GoldenVectors
+from saereg.schemas.training import WHOLE_K
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,8 +47,10 @@ def make_golden(sae: Any, held_out: "Tensor", seed: int) -> GoldenVectors:  # no
         activations, x_hat = forward(sae, x)
     active, values = _sparse(activations)
     version = metadata.version("sae-lens")
+    whose = "saereg's " if type(sae).__module__.startswith("saereg.") else ""
     gate = " gated by its running topk_threshold" if hasattr(sae, "topk_threshold") else ""
-    return GoldenVectors(x, active, values, x_hat.float(), f"sae_lens {version} {type(sae).__name__} forward{gate}")
+    made_by = f"sae_lens {version} {whose}{type(sae).__name__} forward{gate}"
+    return GoldenVectors(x, active, values, x_hat.float(), made_by)
 
 
 def forward(sae: Any, x: "Tensor") -> "tuple[Tensor, Tensor]":  # noqa: ANN401
@@ -62,7 +65,7 @@ def forward(sae: Any, x: "Tensor") -> "tuple[Tensor, Tensor]":  # noqa: ANN401
     else:
         _, pre = sae.encode_with_hidden_pre(x)
         activations = pre.relu() * (pre > sae.topk_threshold.to(pre.dtype))
-    return activations, sae.decode(activations)
+    return activations, sae.transcode(x, activations) if hasattr(sae, "transcode") else sae.decode(activations)
 
 
 def margins(sae: Any, x: "Tensor") -> "Tensor":  # noqa: ANN401
@@ -79,7 +82,7 @@ def margins(sae: Any, x: "Tensor") -> "Tensor":  # noqa: ANN401
 def _distances(sae: Any, x: "Tensor") -> "Tensor":  # noqa: ANN401
     """Return how far each pre-activation (n, d_sae) is from the value at which the active set changes."""
     pre = pre_activations(sae, x)
-    if sae.cfg.architecture() == "topk":
+    if sae.cfg.architecture() in WHOLE_K:
         return _topk_distances(pre, int(sae.cfg.k))
     if sae.cfg.architecture() == "gated":
         gate: Tensor = sae.process_sae_in(x) @ sae.W_enc + sae.b_gate

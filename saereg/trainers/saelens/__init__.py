@@ -1,0 +1,1 @@
+"""Autoencoders and transcoders, trained on SAELens' SAETrainer."""
