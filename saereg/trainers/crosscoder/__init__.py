@@ -1,0 +1,1 @@
+"""Crosscoders over layers, models or pretraining snapshots: their losses, their training, on one device or several."""
