@@ -99,8 +99,13 @@ def open_repository(repo: str, revision: str | None) -> "HubPlace":
     return HubPlace(repo, commit, tree)
 
 
-def commit_of(repo: str, revision: str | None) -> str | None:
+def commit_of(repo: str, revision: str | None, kind: str = "model") -> str | None:
     """Return the commit that a revision is now; None in a repository without one.
+
+    Args:
+        repo: repository on the Hub.
+        revision: branch, tag or commit; None: the newest.
+        kind: `model` or `dataset`.
 
     Raises:
         UsageError: when the name cannot be that of a repository.
@@ -110,7 +115,7 @@ def commit_of(repo: str, revision: str | None) -> str | None:
 
     api = HfApi(library_name="saereg", library_version=__version__)
     with hub.asking(hub.name_of(repo, revision)):
-        found = again(lambda: api.repo_info(repo, revision=revision, timeout=hub.patience())).sha
+        found = again(lambda: api.repo_info(repo, revision=revision, repo_type=kind, timeout=hub.patience())).sha
     return str(found) if found else None
 
 

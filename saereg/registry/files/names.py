@@ -12,6 +12,9 @@ GOLDEN_FILE = "golden.safetensors"
 SPARSITY_FILE = "sparsity.safetensors"
 """Firing frequencies that SAELens' trainer leaves behind, log10."""
 
+ANALYSIS_FILE = "decoder_analysis.safetensors"
+"""Decoder norms of a crosscoder at each of its sources, and cosines between sources."""
+
 LOG_FILE = "training.log"
 """Log of a training run."""
 

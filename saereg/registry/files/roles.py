@@ -3,6 +3,7 @@
 from pathlib import PurePosixPath
 
 from saereg.registry.files.names import (
+    ANALYSIS_FILE,
     CONFIG_FILE,
     CONVERSION_FILE,
     GOLDEN_FILE,
@@ -18,6 +19,7 @@ _BY_NAME: dict[str, Role] = {
     SPARSITY_FILE: "sparsity",
     LOG_FILE: "log",
     CONVERSION_FILE: "conversion",
+    ANALYSIS_FILE: "analysis",
     **dict.fromkeys(WEIGHTS_FILES.values(), "weights"),
 }
 

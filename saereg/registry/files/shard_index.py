@@ -21,6 +21,25 @@ def shard_of(raw: bytes, name: str, tensor: str) -> str:
     Raises:
         WeightsError: when the index cannot be read, or does not know the tensor.
     """
+    files = _map(raw, name)
+    if tensor not in files:
+        raise missing(name, tensor, files)
+    file = files[tensor]
+    if not isinstance(file, str) or "/" in file or "\\" in file:
+        raise WeightsError(name, "does not name a file in its own folder", tensor)
+    return file
+
+
+def names_of(raw: bytes, name: str) -> tuple[str, ...]:
+    """Return the names of all tensors of an index of shards.
+
+    Raises:
+        WeightsError: when the index cannot be read.
+    """
+    return tuple(_map(raw, name))
+
+
+def _map(raw: bytes, name: str) -> dict[str, jsontext.JsonValue]:
     try:
         value = jsontext.parse(jsontext.decode(raw))
     except jsontext.JsonError as problem:
@@ -28,11 +47,7 @@ def shard_of(raw: bytes, name: str, tensor: str) -> str:
     files = value.get("weight_map") if isinstance(value, dict) else None
     if not isinstance(files, dict):
         raise WeightsError(name, "has no `weight_map`")
-    if tensor not in files:
-        raise missing(name, tensor, files)
-    if not isinstance(files[tensor], str) or "/" in files[tensor] or "\\" in files[tensor]:
-        raise WeightsError(name, "does not name a file in its own folder", tensor)
-    return str(files[tensor])
+    return files
 
 
 def missing(name: str, tensor: str, known: Iterable[str]) -> WeightsError:

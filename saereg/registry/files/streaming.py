@@ -75,13 +75,18 @@ def write_safetensors(
         WeightsError: when blocks are not of the announced shape and type.
         OSError: when the file cannot be written.
     """
-    names = sorted(entries, key=lambda name: (-ORDER.index(NAMES[entries[name].dtype]), name))
+    names = order_in_file(entries)
     with replacing(path) as temporary, temporary.open("wb") as file:
         out = _Hashing(file)
         out.write(_header(names, entries, metadata))
         for name in names:
             _write_blocks(out, path, name, entries[name], blocks, see)
         return out.digest.hexdigest()
+
+
+def order_in_file(entries: Mapping[str, Entry]) -> list[str]:
+    """Return the names of tensors in the order in which `write_safetensors` asks for their blocks."""
+    return sorted(entries, key=lambda name: (-ORDER.index(NAMES[entries[name].dtype]), name))
 
 
 def _header(names: list[str], entries: Mapping[str, Entry], metadata: Mapping[str, str] | None) -> bytes:

@@ -51,14 +51,20 @@ def padded_batches(contexts: "Sequence[Tensor]", most_tokens: int = BATCH_TOKENS
     waiting: list[int] = []
     for at in sorted(range(len(contexts)), key=lambda i: len(contexts[i])):
         if waiting and (len(waiting) + 1) * len(contexts[at]) > most_tokens:
-            yield _padded(contexts, waiting)
+            yield padded(contexts, waiting)
             waiting = []
         waiting.append(at)
     if waiting:
-        yield _padded(contexts, waiting)
+        yield padded(contexts, waiting)
 
 
-def _padded(contexts: "Sequence[Tensor]", where: Sequence[int]) -> PaddedBatch:
+def padded(contexts: "Sequence[Tensor]", where: Sequence[int]) -> PaddedBatch:
+    """Return some of the contexts side by side, padded at the right.
+
+    Args:
+        contexts: token ids, each (length,).
+        where: which of them.
+    """
     import torch
 
     shape = (len(where), max(len(contexts[at]) for at in where))

@@ -42,40 +42,6 @@ class _AllCaptured(Exception):  # noqa: N818 - it is a signal, not an error
     """Ends a forward pass: the layers behind the last hook are not needed."""
 
 
-def capture(model: Any, modules: Iterable[str], inputs: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:  # noqa: ANN401
-    """Run a model until every named module has answered once.
-
-    Args:
-        model: torch module.
-        modules: module paths, e.g. `encoder.layer.2`.
-        inputs: arguments of the forward pass, e.g. `input_ids` (batch, context).
-
-    Returns:
-        Module path → its output (batch, context, width); of a tuple, the first element.
-
-    Raises:
-        UsageError: when a module is not run in the forward pass, or gives no tensor.
-    """
-    return run_with_capture(model, modules, inputs, stop=True)[0]
-
-
-def run_with_capture(
-    model: Any,  # noqa: ANN401
-    modules: Iterable[str],
-    inputs: Mapping[str, "Tensor | bool"],
-    *,
-    stop: bool = False,
-) -> tuple[dict[str, "Tensor"], Any]:
-    """Run a model and return the outputs of the named modules and of the model (None when it was stopped).
-
-    Raises:
-        UsageError: when a module is not run in the forward pass, or gives no tensor.
-    """
-    places = [Place(module) for module in dict.fromkeys(modules)]
-    found, output = run_at(model, places, inputs, stop=stop)
-    return {place.module: tensor for place, tensor in found.items()}, output
-
-
 def run_at(
     model: Any,  # noqa: ANN401
     places: Iterable[Place],

@@ -4,7 +4,7 @@ import pytest
 
 from saereg.schemas.collection import Cursor
 from saereg.schemas.site import TokenPolicy
-from saereg.trainers.packing import Framing, batches
+from saereg.trainers.collecting.packing import Framing, batches
 
 
 def letters(text, **_):

@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 
 from saereg.errors import DocumentError, UsageError
-from saereg.trainers.corpus import BUILTIN, Corpus
+from saereg.trainers.collecting.corpus import BUILTIN, Corpus
 
 
 def test_a_folder_is_read_in_order_of_paths_and_only_its_text(tmp_path):

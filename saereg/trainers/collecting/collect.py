@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Literal
 
 from saereg.errors import UsageError
 from saereg.registry.files.atomic import write_text_atomically
-from saereg.registry.models.hooks import capture
+from saereg.registry.models.batched import padded
+from saereg.registry.models.hooks import run_at
 from saereg.registry.models.model import LoadedModel, ModelSource, load_model
 from saereg.registry.models.sites import ResolvedSite, describe, probe, resolve
 from saereg.schemas.collection import CollectedSite, Collection, Cursor
 from saereg.schemas.site import DatasetRef
-from saereg.trainers.corpus import Corpus
-from saereg.trainers.packing import Batch, Framing, batches, framing
-from saereg.trainers.resume import resumed
-from saereg.trainers.shards import COLLECTION_FILE, ShardBuffer, remove_leftovers
+from saereg.trainers.collecting.buckets import Bucket, Limits, Plan, plan_of
+from saereg.trainers.collecting.corpus import Corpus
+from saereg.trainers.collecting.documents import Fields, Rendering
+from saereg.trainers.collecting.packing import Batch, Cut, Framing, batches, framing
+from saereg.trainers.collecting.resume import resumed
+from saereg.trainers.collecting.shards import COLLECTION_FILE, ShardBuffer, remove_leftovers
+from saereg.trainers.collecting.snapshots import PARAMETERS_FILE
+from saereg.trainers.runs.device import device_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,20 +36,25 @@ class CollectConfig:
 
     Attributes:
         model: local folder or repository id.
-        corpus: names of corpora, see `saereg.trainers.corpus`.
+        corpus: names of corpora, see `saereg.trainers.collecting.corpus`.
         sites: specifications, see `saereg.registry.models.sites.resolve`.
         out: folder of the collection.
         rows: rows per site, one per token.
         context_size: tokens per context, special tokens included.
-        batch_contexts: contexts per forward pass.
+        batch_contexts: contexts per forward pass at most.
         dtype: type in which activations are stored.
         shard_rows: rows per shard; one shard per site is held in memory.
-        device: torch device.
+        device: `auto`, or a torch device.
         bos: whether to prepend BOS where the tokenizer does not.
         revision: commit of the model on the Hub.
         model_name: id of the model in the release; None: its own.
         model_license: licence of the weights.
         model_dtype: type in which the model runs.
+        batch_tokens: tokens per forward pass at most, padding included; None: any number.
+        buckets: (shortest, longest) of lengths that contexts are drawn from, instead of `context_size`.
+        seed: seed of the lengths.
+        columns: columns of rows that hold the text; the first that a row has is taken.
+        rendering: how a conversation becomes text; None: there are none.
     """
 
     model: str
@@ -62,6 +72,11 @@ class CollectConfig:
     model_name: str | None = None
     model_license: str | None = None
     model_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch_tokens: int | None = None
+    buckets: Sequence[Bucket] = ()
+    seed: int = 0
+    columns: Sequence[str] = ("text",)
+    rendering: Rendering | None = None
 
 
 def collect(config: CollectConfig, progress: Progress | None = None) -> Collection:
@@ -80,7 +95,7 @@ def collect(config: CollectConfig, progress: Progress | None = None) -> Collecti
             the stored type, or the folder holds a collection of another configuration.
     """
     _check(config)
-    corpus = Corpus(config.corpus)
+    corpus = Corpus(config.corpus, Fields(tuple(config.columns), config.rendering))
     run = _prepare(config, corpus.ref())
     if run.collection.cursor is None:
         return run.collection
@@ -90,9 +105,12 @@ def collect(config: CollectConfig, progress: Progress | None = None) -> Collecti
 def _check(config: CollectConfig) -> None:
     if not config.sites:
         raise UsageError("no sites: give at least one, such as residual:2")
-    for name in ("rows", "batch_contexts", "shard_rows", "context_size"):
-        if getattr(config, name) < 1:
-            raise UsageError(f"{name.replace('_', ' ')} must be at least 1, not {getattr(config, name)}")
+    if (config.out / PARAMETERS_FILE).exists():
+        raise UsageError(f"{config.out} holds snapshots of a parameter ({PARAMETERS_FILE}); collect into a new folder")
+    for name in ("rows", "batch_contexts", "batch_tokens", "shard_rows", "context_size"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise UsageError(f"{name.replace('_', ' ')} must be at least 1, not {value}")
 
 
 @dataclass(frozen=True)
@@ -102,6 +120,7 @@ class _Run:
     loaded: LoadedModel
     sites: tuple[ResolvedSite, ...]
     frame: Framing
+    plan: Plan
     collection: Collection
     widths: dict[str, int] = field(default_factory=dict)
 
@@ -113,18 +132,22 @@ def _prepare(config: CollectConfig, dataset: DatasetRef) -> _Run:
         config.model_name,
         config.model_license,
         config.model_dtype,
-        config.device,
+        device_of(config.device, "running a model"),
     )
     loaded = load_model(source)
-    frame = framing(loaded, config.context_size, bos=config.bos)
+    loaded.model.config.get_text_config().use_cache = False  # nothing is generated: keys and values need no memory
+    frame = framing(loaded, Cut(config.context_size, config.buckets, config.seed), bos=config.bos)
+    plan = plan_of(frame.policy, Limits(config.batch_contexts, config.batch_tokens))
     sites = tuple({site.key: site for site in (resolve(spec, loaded) for spec in config.sites)}.values())
     seen = probe(loaded, sites)
-    widths = {site.key: int(seen.outputs[site.module].shape[-1]) for site in sites}
+    widths = {site.key: int(seen.at(site).shape[-1]) for site in sites}
     fresh = Collection(
         model=loaded.ref.model_copy(update={"final_norm": seen.final_norm}),
         dataset=dataset,
         tokens=frame.policy,
         batch_contexts=config.batch_contexts,
+        batch_tokens=config.batch_tokens,
+        model_dtype=config.model_dtype,
         shard_rows=config.shard_rows,
         sites={s.key: CollectedSite(site=describe(s, loaded, seen), d_in=widths[s.key]) for s in sites},
         dtype=config.dtype,
@@ -132,7 +155,7 @@ def _prepare(config: CollectConfig, dataset: DatasetRef) -> _Run:
         cursor=Cursor(),
         tool={name: metadata.version(name) for name in ("saereg", "torch", "transformers")},
     )
-    return _Run(loaded, sites, frame, resumed(fresh, Path(config.out)), widths)
+    return _Run(loaded, sites, frame, plan, resumed(fresh, Path(config.out)), widths)
 
 
 class _Collector:
@@ -154,7 +177,7 @@ class _Collector:
         start = begun.cursor or Cursor()
         skip = start.stored
         tokenizer = self._run.loaded.tokenizer
-        for batch in batches(texts, tokenizer, frame, size=begun.batch_contexts, start=start):
+        for batch in batches(texts, tokenizer, frame, start=start, plan=self._run.plan):
             self._add(batch, corpus, skip)
             skip = 0
             if progress:
@@ -181,15 +204,19 @@ class _Collector:
                 self._flush(batch.start.model_copy(update={"stored": skip}), corpus)
 
     def _forward(self, batch: Batch) -> "dict[str, Tensor]":
-        """Return site key → activations (rows, width) of the tokens that are not special."""
+        """Return site key → activations (rows, width) of the tokens that are neither special nor padding."""
         import torch
 
-        loaded = self._run.loaded
-        ids = torch.tensor(batch.contexts)
-        keep = ~torch.isin(ids, torch.tensor(sorted(self._run.frame.special), dtype=ids.dtype))
-        inputs = {"input_ids": ids.to(loaded.device)}
-        found = capture(loaded.model, (site.module for site in self._run.sites), inputs)
-        return {site.key: found[site.module][keep.to(loaded.device)].cpu() for site in self._run.sites}
+        device = self._run.loaded.device
+        ragged = padded([torch.tensor(context) for context in batch.contexts], range(len(batch.contexts)))
+        present = ragged.present.bool()
+        special = torch.tensor(sorted(self._run.frame.special), dtype=ragged.ids.dtype)
+        keep = (present & ~torch.isin(ragged.ids, special)).to(device)
+        inputs = {"input_ids": ragged.ids.to(device)}  # without padding, no mask: kernels without one are quicker
+        if not bool(present.all()):
+            inputs["attention_mask"] = ragged.present.to(device)
+        found, _ = run_at(self._run.loaded.model, (site.place for site in self._run.sites), inputs, stop=True)
+        return {site.key: found[site.place][keep].cpu() for site in self._run.sites}
 
     def _flush(self, cursor: Cursor, corpus: Corpus) -> None:
         shards = self._buffer.flush()

@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 from saereg.cli import run
 from saereg.errors import UsageError
 from saereg.registry.metrics.sources.contexts import ContextFile
-from saereg.trainers.collect import collect
-from saereg.trainers.tokens import TokensConfig, excluded_ids, write_tokens
+from saereg.trainers.collecting.collect import collect
+from saereg.trainers.collecting.tokens import TokensConfig, excluded_ids, write_tokens
 
 
 @pytest.mark.parametrize("kind", ["neox", "bert"])

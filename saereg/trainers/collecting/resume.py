@@ -5,14 +5,14 @@ from pathlib import Path
 from saereg.errors import UsageError
 from saereg.registry.files.digest import sha256_of
 from saereg.schemas.collection import Collection, Shard
-from saereg.trainers.shards import COLLECTION_FILE
+from saereg.trainers.collecting.shards import COLLECTION_FILE
 
 PROGRESSING = ("rows", "cursor")
 """Fields of a collection that change while it grows, beside shards and the digest of the text read so far."""
 
 
 def resumed(fresh: Collection, out: Path) -> Collection:
-    """Return the collection that stands in the folder, if it is one of the same configuration, else the fresh one.
+    """Return the collection that stands in the folder, if it is of the same configuration; where none is, `fresh`.
 
     Raises:
         UsageError: when it is another one, or its shards are damaged.
@@ -21,6 +21,8 @@ def resumed(fresh: Collection, out: Path) -> Collection:
     if not path.exists():
         return fresh
     found = Collection.read(path)
+    if not found.rows:  # it ended before its first shard: nothing is lost
+        return fresh
     if differing := _differences(found, fresh):
         raise UsageError(f"{path} is of another configuration: {differing}; collect into a new folder")
     for site in found.sites.values():
@@ -46,7 +48,8 @@ def _differences(found: Collection, wanted: Collection) -> str | None:
 def _configuration(collection: Collection) -> dict[str, object]:
     """Return the configuration, flat: `model.id` → value."""
     plain = collection.model_dump(mode="json", exclude=set(PROGRESSING))
-    plain["dataset"] = plain["dataset"]["id"]
+    for name in ("sha256", "documents"):
+        del plain["dataset"][name]
     for site in plain["sites"].values():
         del site["shards"]
     flat: dict[str, object] = {"sites": sorted(plain["sites"])}

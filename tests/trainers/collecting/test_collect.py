@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from saereg.errors import UsageError
 from saereg.schemas.collection import Collection
-from saereg.trainers.collect import collect
+from saereg.trainers.collecting.collect import collect
 
 
 class StoppedError(Exception):
@@ -172,7 +172,10 @@ def test_a_damaged_shard_is_refused(collecting, tmp_path):
     ("changes", "message"),
     [
         ({"sites": ("residual:7",)}, "layer 7: tiny-neox has layers 0 to 2"),
-        ({"sites": ("resid:1",)}, "site 'resid:1': write residual:LAYER, mlp:LAYER, attention:LAYER or module=PATH"),
+        (
+            {"sites": ("resid:1",)},
+            "site 'resid:1': write residual:LAYER, mlp:LAYER, attention:LAYER, mlp_in:LAYER or module=PATH",
+        ),
         (
             {"sites": ("module=gpt_neox.layers.1.ffn",)},
             "tiny-neox has no module 'gpt_neox.layers.1.ffn'; gpt_neox.layers.1 has: input_layernorm, "

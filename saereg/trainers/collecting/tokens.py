@@ -10,8 +10,10 @@ from saereg.errors import UsageError
 from saereg.registry.metrics.sources.contexts import write_contexts
 from saereg.registry.models.model import ModelSource, load_model
 from saereg.schemas.collection import Cursor
-from saereg.trainers.corpus import Corpus
-from saereg.trainers.packing import batches, framing
+from saereg.trainers.collecting.buckets import Bucket, Limits, plan_of
+from saereg.trainers.collecting.corpus import Corpus
+from saereg.trainers.collecting.documents import Fields, Rendering
+from saereg.trainers.collecting.packing import Cut, batches, framing
 
 SPECIAL = ("bos", "eos", "sep", "cls", "pad", "unk", "mask")
 """Tokens that a tokenizer has by name; `special` is all that it has, `first` the first of each context."""
@@ -23,13 +25,17 @@ class TokensConfig:
 
     Attributes:
         model: local folder or repository id; only its tokenizer and configuration are loaded.
-        corpus: names of corpora, see `saereg.trainers.corpus`.
+        corpus: names of corpora, see `saereg.trainers.collecting.corpus`.
         out: file to write.
         contexts: how many.
         context_size: tokens per context, special tokens included.
         bos: whether to prepend BOS where the tokenizer does not.
         excluded: names of tokens that become no rows; `none` for no token.
         revision: commit of the model on the Hub.
+        buckets: (shortest, longest) of lengths that contexts are drawn from, instead of `context_size`.
+        seed: seed of the lengths.
+        columns: columns of rows that hold the text; the first that a row has is taken.
+        rendering: how a conversation becomes text; None: there are none.
     """
 
     model: str
@@ -40,6 +46,10 @@ class TokensConfig:
     bos: bool = False
     excluded: Sequence[str] = ("special",)
     revision: str | None = None
+    buckets: Sequence[Bucket] = ()
+    seed: int = 0
+    columns: Sequence[str] = ("text",)
+    rendering: Rendering | None = None
 
 
 @dataclass(frozen=True)
@@ -71,9 +81,10 @@ def write_tokens(config: TokensConfig) -> Written:
         OSError: when the file cannot be written.
     """
     loaded = load_model(ModelSource(config.model, config.revision, name=config.model, weights=False))
-    frame = framing(loaded, config.context_size, bos=config.bos)
+    frame = framing(loaded, Cut(config.context_size, config.buckets, config.seed), bos=config.bos)
     dropped = excluded_ids(loaded.tokenizer, config.excluded)
-    found = batches(Corpus(config.corpus).read(), loaded.tokenizer, frame, size=1, start=Cursor())
+    texts = Corpus(config.corpus, Fields(tuple(config.columns), config.rendering)).read()
+    found = batches(texts, loaded.tokenizer, frame, start=Cursor(), plan=plan_of(frame.policy, Limits(1)))
     contexts = [batch.contexts[0] for batch in islice(found, config.contexts)]
     if len(contexts) < config.contexts:
         raise UsageError(
