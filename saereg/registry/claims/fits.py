@@ -41,6 +41,9 @@ SQUARED: tuple[MetricId, ...] = ("mse_per_row", "mse_per_element", "mse_row_over
 SILENT: tuple[MetricId, ...] = ("dead_fraction", "dead_rate_1e_6", "density_below_1e_5", "density_below_1e_6")
 """Shares of latents that are never or hardly ever active."""
 
+L1: tuple[MetricId, ...] = ("l1_norm", "l1_norm_per_source_mean")
+"""Sums of the sizes of latents."""
+
 FAMILIES: tuple[tuple[MetricId, ...], ...] = (
     (*EXPLAINED, *UNEXPLAINED),
     SQUARED,
@@ -48,6 +51,7 @@ FAMILIES: tuple[tuple[MetricId, ...], ...] = (
     SILENT,
     ("ce_recovered", "ce_recovered_batch_mean"),
     ("ce_spliced", "ce_clean", "ce_ablated"),
+    L1,
 )
 """Definitions that are taken for each other, the likeliest first. Nothing is compared across families."""
 

@@ -220,7 +220,8 @@ class _Decoding:
             tally.add(slice(0, n), every, pairs.only(pairs.values != 0))
             return tally
         for source in range(self.ranking.sources):
-            tally.add_source(source, every, self.latents[source][self.values[source] != 0])
+            active = self.values[source] != 0
+            tally.add_source(source, every, self.latents[source][active], self.values[source][active])
         tally.add(slice(0, n), every, self._anywhere(all_latents))
         return tally
 

@@ -125,7 +125,7 @@ class _Block:
             anywhere |= values != 0
             positive |= values > 0
             pairs = Pairs(found.offsets, found.latents, values).only(values != 0)
-            self.tally.add_source(source, latents, pairs.latents)
+            self.tally.add_source(source, latents, pairs.latents, pairs.values)
             columns = slice(source * d, (source + 1) * d)
             add_decoded(self.total[rows, columns], pairs, W_dec[:, columns])
         self.tally.add(rows, latents, Pairs(found.offsets, found.latents, positive).only(anywhere))

@@ -15,7 +15,7 @@ from saereg.registry.metrics.moments import Moments
 from saereg.registry.metrics.values import REPEATED, Value, flipped, histogram_of, sources_of
 from saereg.schemas.metrics import MetricId
 
-__all__ = ["BATCH_MEANS", "DEFINITIONS", "FOREIGN", "PER_SOURCE", "Value"]
+__all__ = ["BATCH_MEANS", "DEFINITIONS", "FOREIGN", "FOREIGN_PER_SOURCE", "PER_SOURCE", "Value"]
 
 
 def fvu(m: Moments) -> Value:
@@ -154,8 +154,14 @@ FOREIGN: dict[MetricId, Callable[[Moments], Value]] = {
     "r2_uniform_average": foreign.r2_uniform_average,
     "l0_positive": foreign.l0_positive,
     "dead_rate_1e_6": foreign.dead_rate_1e_6,
+    "l1_norm": foreign.l1_norm,
 }
 """Definitions of others: computed to find out which one a published number follows, recorded where a claim does."""
+
+FOREIGN_PER_SOURCE: dict[MetricId, Callable[[Moments], Value]] = {
+    "l1_norm_per_source_mean": foreign.l1_norm_per_source_mean,
+}
+"""Those that are computed beside them where sources have gates of their own."""
 
 BATCH_MEANS: dict[MetricId, Callable[[BatchSums], Value]] = {
     "explained_variance_legacy_rowmean": foreign.explained_variance_legacy_rowmean,

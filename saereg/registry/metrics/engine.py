@@ -15,7 +15,14 @@ import torch
 from saereg import __version__
 from saereg.errors import UsageError, WeightsError
 from saereg.registry.metrics.batches import Batcher
-from saereg.registry.metrics.definitions import BATCH_MEANS, DEFINITIONS, FOREIGN, PER_SOURCE, Value
+from saereg.registry.metrics.definitions import (
+    BATCH_MEANS,
+    DEFINITIONS,
+    FOREIGN,
+    FOREIGN_PER_SOURCE,
+    PER_SOURCE,
+    Value,
+)
 from saereg.registry.metrics.moments import Moments, moments_of, require_finite
 from saereg.registry.metrics.sums import Sums
 from saereg.schemas.metrics import BATCHED, MOST_BATCH_SIZES, Claim, DType, Measurement, MetricId, Units
@@ -29,8 +36,11 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 16_384
 """Least rows of a chunk; more where whole batches of every wanted size must fit in."""
 
-DEFINITIONS_VERSION = 1
-"""Raised whenever a formula, or how rows are cut into chunks, changes: results under another one are not taken over."""
+DEFINITIONS_VERSION = 2
+"""Raised whenever a formula, what is summed, or how rows are cut into chunks, changes.
+
+Results under another one are not taken over.
+"""
 
 MOST_CHUNK_ROWS = 1 << 20
 """Beyond it the whole data are one chunk: batch sizes without a common multiple cannot be split."""
@@ -187,7 +197,9 @@ def measurements(sums: Sums, occasion: Occasion, *, foreign: bool = False) -> tu
     """
     found: list[Measurement] = []
     for units, moments in sums.moments.items():
-        names = DEFINITIONS | (PER_SOURCE if moments.per_source else {}) | (FOREIGN if foreign else {})
+        names = DEFINITIONS | (PER_SOURCE if moments.per_source else {})
+        if foreign:
+            names |= FOREIGN | (FOREIGN_PER_SOURCE if moments.per_source else {})
         for metric, definition in names.items():
             found.append(_measurement(metric, definition(moments), occasion, moments, units))
     if foreign:

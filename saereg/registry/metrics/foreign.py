@@ -9,6 +9,7 @@ science-of-finetuning/dictionary_learning 173f7fa, llamascopium 2.0.0b34, mlsae 
 OpenAI's sparse_autoencoder 4965b94, olmo-sae-builder, learning-to-read-out 2604250.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from saereg.registry.metrics.batches import BatchSums
@@ -105,6 +106,40 @@ def dead_rate_1e_6(m: Moments) -> Value:
     """
     fired, of = (m.fired, m.rows) if m.fired_at_sources is None else (m.fired_at_sources, m.rows * m.sources)
     return Value(float((fired * 1_000_000 <= of).sum()) / fired.numel(), tolerance=flipped(fired.numel(), 1.0))
+
+
+def l1_norm(m: Moments) -> Value:
+    """Mean over rows of Σ_i |f_ni|, of f as the released `encode` returns it; a code that sources share counts once.
+
+    In units of those activations: what scales f up and W_dec down by the same factor changes it, and nothing else. With
+    gates per source it is undefined here, see `l1_norm_per_source_mean`.
+
+    Source: SAELens 6.54 `evals.py`, `l1`; dictionary-learning 0.1.0 `evaluation.py`, `l1_loss`, up to its batches.
+    """
+    if m.per_source:
+        return Value(None, "each source has its own code; see l1_norm_per_source_mean")
+    return _sizes(m, m.rows, m.active_total)
+
+
+def l1_norm_per_source_mean(m: Moments) -> Value:
+    """Mean over rows and sources of Σ_i |f_nki|, f_n (K, F); per source the mean over rows (per-source gates).
+
+    Source: `l1_norm` of the code at each source, as `l0_per_source_mean` is `l0` of it.
+    """
+    if m.at_sources is None:
+        return Value(None, "all sources share one code; see l1_norm")
+    found = _sizes(m, m.rows * m.sources, int(m.at_sources.sum()))
+    return found if m.sizes is None else replace(found, per_source=sources_of(m.sizes / m.rows))
+
+
+def _sizes(m: Moments, count: int, active: int) -> Value:
+    """Return the mean of Σ|f| over so many codes, which hold so many active latents."""
+    if m.sizes is None:
+        return Value(None, "the sums hold no sizes of latents")
+    total = float(m.sizes.sum())
+    # a latent within rounding of its cut is as large as others
+    others = flipped(count, active / count) * total / max(1, active)
+    return Value(total / count, tolerance=REPEATED * total / count + others)
 
 
 def explained_variance_legacy_rowmean(b: BatchSums) -> Value:

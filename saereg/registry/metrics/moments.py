@@ -35,6 +35,7 @@ class Moments:
         at_sources: Σ_n #{latents active at source k}, shape (K,), int64, for gates per source; else None.
         fired: rows in which each latent was active (at any source), shape (F,), int64.
         fired_at_sources: Σ_k rows in which each was active at source k, shape (F,), int64, for gates per source.
+        sizes: Σ_n Σ_i |f_ni|, shape (1,), float64; for gates per source at each of them, (K,). None: not known.
     """
 
     rows: int
@@ -50,6 +51,7 @@ class Moments:
     at_sources: Tensor | None
     fired: Tensor
     fired_at_sources: Tensor | None
+    sizes: Tensor | None = None
 
     @property
     def width(self) -> int:
@@ -112,6 +114,8 @@ class Moments:
             fired_at_sources=(
                 None if self.fired_at_sources is None else self.fired_at_sources + _some(other.fired_at_sources)
             ),
+            # what one of them does not know is not zero there
+            sizes=None if self.sizes is None or other.sizes is None else self.sizes + other.sizes,
         )
 
 
@@ -153,6 +157,7 @@ def moments_of(x: Tensor, x_hat: Tensor, active: Active, first_row: int = 0, nam
         at_sources=None if active.at_sources is None else active.at_sources.cpu(),
         fired=active.fired.cpu(),
         fired_at_sources=None if active.fired_at_sources is None else active.fired_at_sources.cpu(),
+        sizes=None if active.sizes is None else active.sizes.cpu().double(),
     )
 
 

@@ -9,7 +9,8 @@ Errors are compared by their ratio, away / home. For the mean squared error that
 
 how much less of the variance the dictionary explains, and how much more variance the other corpus has. Only the
 first is a property of the dictionary, so only the ratio of FVUs compares corpora of different variance. Both are given:
-studies print the MSE. What is no error, R² (explained variance) and L0, is compared by its difference, away − home.
+studies print the MSE. L1 is compared by its ratio too, in which one scale of all latents cancels. What is left, R²
+(explained variance) and L0, is compared by its difference, away − home.
 """
 
 import math
@@ -29,9 +30,14 @@ COMPARED: dict[MetricId, Literal["ratio", "difference"]] = {
     "l0": "difference",
     "l0_per_source_mean": "difference",
     "l0_any_source": "difference",
+    "l1_norm": "ratio",
+    "l1_norm_per_source_mean": "ratio",
     "dead_fraction": "difference",
 }
 """Metric → how it is compared with the one at home."""
+
+BESIDE: tuple[MetricId, ...] = ("l1_norm", "l1_norm_per_source_mean")
+"""Definitions of others that every cell has beside the canon: studies of transfer print them."""
 
 Cells = Mapping[tuple[str, str], Sequence[Measurement]]
 """(name of a dictionary, name of a corpus) → what was measured."""
@@ -159,7 +165,8 @@ def _compared(away: Measurement, home: Measurement, kind: str) -> tuple[float | 
             return None, f"it falls with the number of rows, and there are {away.rows} against {home.rows}"
         value = away.value - home.value
     elif home.value == 0:
-        return None, f"the error at home, on {home.evaluation}, is 0"
+        what = "L1" if home.metric in BESIDE else "error"
+        return None, f"the {what} at home, on {home.evaluation}, is 0"
     else:
         value = away.value / home.value
     return (value, None) if math.isfinite(value) else (None, "it is larger than float64 can hold")

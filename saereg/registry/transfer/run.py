@@ -6,10 +6,12 @@ from functools import reduce
 from typing import TYPE_CHECKING, cast
 
 from saereg.errors import UsageError, WeightsError
+from saereg.registry.metrics.definitions import DEFINITIONS, PER_SOURCE
 from saereg.registry.metrics.engine import Occasion, Wanted, chunks, measurements
 from saereg.registry.recompute.tasks import Part, Stamps, Task, forget, run_task
 from saereg.registry.transfer.corpora import Corpus, require_fit
 from saereg.registry.transfer.entrants import Entrant
+from saereg.registry.transfer.matrix import BESIDE
 from saereg.registry.work.running import Done, run_all
 from saereg.schemas.metrics import DType, Measurement
 
@@ -39,7 +41,7 @@ def measured(
         entrants: the dictionaries.
         corpora: the corpora.
         workers: who does the work.
-        foreign: whether to add the definitions of others.
+        foreign: whether to add all definitions of others, and not only `BESIDE`.
         progress: called after each chunk of rows.
 
     Raises:
@@ -98,4 +100,5 @@ def _measurements(parts: dict[int, Part], corpus: Corpus, *, foreign: bool) -> t
         excluded=corpus.rows.excluded,
         dtype=cast(DType, in_order[0].dtype),
     )
-    return measurements(sums, occasion, foreign=foreign)
+    known = {*DEFINITIONS, *PER_SOURCE, *BESIDE}
+    return tuple(m for m in measurements(sums, occasion, foreign=True) if foreign or m.metric in known)

@@ -76,19 +76,21 @@ def small(dictionary, tile=5, slab=7):
     return replace(runner, plan=Plan(64, tile, slab, slab))
 
 
-def same(found: Active, expected: Active):
-    """Check every count."""
+def same(found: Active, expected: Active, within=1e-6):
+    """Check every count, and the sizes up to rounding."""
     for name in ("counts", "fired", "at_sources", "fired_at_sources"):
         left, right = getattr(found, name), getattr(expected, name)
         assert (left is None) == (right is None), name
         assert left is None or torch.equal(left, right), name
     assert (found.positive, found.per_source) == (expected.positive, expected.per_source)
+    assert (found.sizes.shape, found.sizes.dtype) == (expected.sizes.shape, torch.float64)
+    assert torch.allclose(found.sizes, expected.sizes, rtol=within, atol=0.0)
 
 
 def agrees(runner, dictionary, x, within):
     """Check what a runner makes of rows against the dictionary itself."""
     f, found, exact = dictionary.encode(x), runner.run(x), PlainRunner(dictionary).run(x)
-    same(found.active, active_of(f))
+    same(found.active, active_of(f), within)
     assert relative(found.x_hat, dictionary.decode(f, x)) < within
     assert relative(found.x_in, exact.x_in) < within
     assert relative(found.x_hat_in, exact.x_hat_in) < within
@@ -209,7 +211,24 @@ def test_blocks_tiles_and_slabs_change_no_count():
             parts = [small(dictionary, tile, slab).run(part) for part in x.split(block)]
             assert torch.equal(torch.cat([part.active.counts for part in parts]), whole.active.counts)
             assert torch.equal(sum(part.active.fired for part in parts), whole.active.fired)
+            assert relative(sum(part.active.sizes for part in parts), whole.active.sizes) < 1e-12
             assert relative(torch.cat([part.x_hat for part in parts]), whole.x_hat) < 1e-12
+
+
+def test_sizes_are_summed_in_pieces_without_touching_the_values():
+    """In float64 whatever the type, the same digits on any number of threads."""
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        f = factories.rows(3, 40_000).to(dtype)
+        kept, before, found = f.clone(), torch.get_num_threads(), set()
+        try:
+            for threads in (1, 2, 3):
+                torch.set_num_threads(threads)
+                found.add(float(active_of(f).sizes))
+        finally:
+            torch.set_num_threads(before)
+        assert torch.equal(f, kept)
+        assert len(found) == 1
+        assert found.pop() == pytest.approx(float(f.double().abs().sum()), rel=1e-14)
 
 
 def test_wide_outputs_are_summed_in_pieces_of_columns(monkeypatch):

@@ -7,10 +7,20 @@ from torch import Tensor
 
 from saereg.registry.kernels.active import active_of
 from saereg.registry.metrics.batches import Batcher, BatchSums
-from saereg.registry.metrics.definitions import BATCH_MEANS, DEFINITIONS, FOREIGN, PER_SOURCE, Value
+from saereg.registry.metrics.definitions import (
+    BATCH_MEANS,
+    DEFINITIONS,
+    FOREIGN,
+    FOREIGN_PER_SOURCE,
+    PER_SOURCE,
+    Value,
+)
 from saereg.registry.metrics.moments import Moments, moments_of
 
 D, F, K = 6, 12, 3
+
+OVER_ROWS = DEFINITIONS | PER_SOURCE | FOREIGN | FOREIGN_PER_SOURCE
+"""Definitions of sums over all rows."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ class Data:
         """What a definition gives."""
         if metric in BATCH_MEANS:
             return BATCH_MEANS[metric](self.batched(size))
-        return (DEFINITIONS | PER_SOURCE | FOREIGN)[metric](self.moments())
+        return OVER_ROWS[metric](self.moments())
 
 
 def data(seed: int = 0, n: int = 40, *, sources: int = 0, gates: bool = False, offset: float = 1.5) -> Data:
@@ -92,6 +102,8 @@ ALL = {
     "r2_uniform_average": lambda x, y, f: (1 - ((x - y) ** 2).sum(0) / ((x - x.mean(0)) ** 2).sum(0)).mean(),
     "l0_positive": lambda x, y, f: anywhere(f.clamp(min=0)).sum(1).double().mean(),
     "dead_rate_1e_6": lambda x, y, f: ((f != 0).flatten(0, -2).double().mean(0) <= 1e-6).double().mean(),
+    "l1_norm": lambda x, y, f: f.double().abs().sum(1).mean(),
+    "l1_norm_per_source_mean": lambda x, y, f: f.double().abs().sum(2).mean(),
 }
 """Definitions over all rows."""
 

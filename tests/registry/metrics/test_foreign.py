@@ -71,6 +71,7 @@ def test_saelens(size):
     assert ours.value("explained_variance_legacy_rowmean", size).value == single(theirs["explained_variance_legacy"])
     assert ours.value("mse_per_row").value == single(theirs["mse"])
     assert ours.value("l0").value == single(theirs["l0"])
+    assert ours.value("l1_norm").value == single(theirs["l1"])
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -99,6 +100,7 @@ def test_dictionary_learning(size):
     ours = Data(x, x_hat, f)
     assert ours.value("fve_centred_residual", size).value == single(theirs["frac_variance_explained"])
     assert ours.value("l0_batch_mean", size).value == single(theirs["l0"])
+    assert (ours.value("l1_norm").value == single(theirs["l1_loss"])) == (size != 16)  # a short batch counts in full
     assert ours.value("dead_fraction").value == single(1 - theirs["frac_alive"])
 
 

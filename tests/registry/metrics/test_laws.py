@@ -23,7 +23,7 @@ from saereg.registry.formats import FORMATS
 from saereg.registry.kernels.plain import PlainRunner
 from saereg.registry.kernels.running import runner_of
 from saereg.registry.loading import load_path
-from saereg.registry.metrics.definitions import BATCH_MEANS, DEFINITIONS, FOREIGN, PER_SOURCE
+from saereg.registry.metrics.definitions import BATCH_MEANS, DEFINITIONS, FOREIGN, FOREIGN_PER_SOURCE, PER_SOURCE
 from saereg.registry.metrics.engine import Wanted, chunks, sums_of_chunk, total_sums
 from saereg.registry.metrics.sums import Sums
 from saereg.registry.readings.reading import Reading
@@ -99,7 +99,7 @@ def rows_of(dictionary: Dictionary, n: int = 12, seed: int = 1) -> MemoryRows:
 
 def values(sums: Sums, foreign: bool = True) -> dict[str, float | None]:
     """Return every number of the sums by its id; those of batches with their size."""
-    names = CANON | (FOREIGN if foreign else {})
+    names = CANON | (FOREIGN | FOREIGN_PER_SOURCE if foreign else {})
     found = {name: definition(sums.moments["raw"]).value for name, definition in names.items()}
     for (_, size), batches in sums.batches.items():
         found |= {f"{name} {size}": mean(batches).value for name, mean in BATCH_MEANS.items()}
@@ -260,7 +260,7 @@ SQUARED = ("mse_per_row", "mse_per_element", "mse_row_over_batch 5")
 @settings(deadline=None, max_examples=20)
 @given(st.sampled_from(["standard", "topk", "jumprelu"]), st.integers(0, 100), st.sampled_from([0.01, 0.5, 4.0, 30.0]))
 def test_the_units_of_the_rows_change_errors_and_one_foreign_definition_alone(name, seed, c):
-    """The square that is averaged where the mean should be squared makes it depend on them."""
+    """The square that is averaged where the mean should be squared makes it depend on them; L1 follows them."""
     rows = rows_of(SOME[name], 20, seed)
     before = measured(SOME[name], rows, 5)
     after = measured(scaled(SOME[name], c), MemoryRows(rows.x * c), 5)
@@ -272,6 +272,8 @@ def test_the_units_of_the_rows_change_errors_and_one_foreign_definition_alone(na
             assert after[metric] is None, metric
         elif metric in SQUARED:
             assert after[metric] == pytest.approx(value * c**2, rel=1e-5), metric
+        elif metric == "l1_norm":  # latents are in units of the rows
+            assert after[metric] == pytest.approx(value * c, rel=1e-5), metric
         else:
             assert after[metric] == pytest.approx(value, abs=1e-5, rel=1e-5), metric
 

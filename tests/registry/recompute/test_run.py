@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from saereg.errors import FormatError, UsageError, WeightsError
 from saereg.registry.conversion.write import write_checkpoint
 from saereg.registry.files.tensors import MemoryFile
 from saereg.registry.kernels.streaming import STREAM_BYTES
+from saereg.registry.metrics.definitions import FOREIGN
 from saereg.registry.metrics.engine import Wanted, chunks, total_sums
 from saereg.registry.metrics.evaluate import Subject, measure
 from saereg.registry.metrics.sources.spec import rows_of_spec
@@ -84,6 +86,7 @@ def _chunk_starts() -> list[int]:
     return [first for first, _ in chunks(ROWS, Wanted(ORDER.batch_rows))]
 
 
+@pytest.mark.slow
 def test_two_processes_one_of_them_killed_give_the_same_digits(root, plain):
     """SIGKILL in the middle of a chunk: that chunk is computed again, from its first row, and no other."""
     assert _results(root, recompute(root, "local:2", DEADLY)) == plain
@@ -93,6 +96,7 @@ def test_two_processes_one_of_them_killed_give_the_same_digits(root, plain):
     assert len(starts[1]) > len(starts[0])
 
 
+@pytest.mark.slow
 def test_two_workers_of_a_cluster_one_of_them_killed_give_the_same_digits(root, plain, tmp_path):
     """A real scheduler and two worker processes on loopback."""
     with scheduler(tmp_path, 2) as word:
@@ -103,6 +107,7 @@ def test_two_workers_of_a_cluster_one_of_them_killed_give_the_same_digits(root, 
     assert (root / "b-rows/died").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(root, plain):
     """SIGKILL to the program itself: the first dictionary and two chunks of the second are not computed again."""
     command = [sys.executable, "-m", recomputing.__name__, str(root), str(chunks(ROWS, Wanted(ORDER.batch_rows))[2][0])]
@@ -224,6 +229,18 @@ def test_sums_come_back_from_text_and_from_other_processes_bit_by_bit(parts):
         assert part_text(pickle.loads(pickle.dumps(part))) == text
         assert len(text) < 40_000
         assert len(pickle.dumps(part)) < 40_000
+
+
+def test_sums_of_a_version_that_kept_no_sizes_of_latents_do_not_know_them(parts):
+    """They are not zero there, nor in what they are merged with."""
+    whole = part_text(next(iter(parts.values())))
+    older = part_of(re.sub(r',"sizes":\{[^{}]*\}', "", whole))
+
+    assert len(part_text(older)) < len(whole)
+    for sums in (older.sums, part_of(whole).sums.merge(older.sums)):
+        assert {moments.sizes for moments in sums.moments.values()} == {None}
+        assert FOREIGN["l1_norm"](sums.moments["raw"]).value is None
+        assert FOREIGN["l0_positive"](sums.moments["raw"]).value > 0
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"is": "Path"}', '{"is": "Sums"}', '{"tensor": "AA", "shape": [1]}'])

@@ -36,7 +36,7 @@ def corpus(name, rows=8, **more) -> TransferCorpus:
 
 def cell(name, x, x_hat, f):
     sums = Sums({"raw": moments_of(x, x_hat, active_of(f))}, {})
-    return measurements(sums, Occasion(name, DIGEST, True, (), "float32"))
+    return measurements(sums, Occasion(name, DIGEST, True, (), "float32"), foreign=True)
 
 
 def random_cell(name, seed, rows=8, error=0.5):
@@ -62,7 +62,7 @@ def test_errors_are_divided_and_all_else_is_subtracted():
     matrix = transfer_matrix([dictionary("A", "A"), dictionary("B", "B")], [corpus("A"), corpus("B")], found)
     for away, home in ((("A", "B"), ("A", "A")), (("B", "A"), ("B", "B"))):
         there, here = ({m.metric: m.value for m in found[key]} for key in (away, home))
-        for metric in ("mse_per_row", "mse_per_element", "fvu"):
+        for metric in ("mse_per_row", "mse_per_element", "fvu", "l1_norm"):
             assert lost(matrix, away, metric).kind == "ratio"
             assert lost(matrix, away, metric).value == there[metric] / here[metric]
         for metric in ("explained_variance", "l0", "dead_fraction"):
@@ -122,6 +122,15 @@ def test_an_error_of_zero_at_home_divides_nothing():
             "the error at home, on A, is 0",
         )
     assert lost(matrix, ("A", "B"), "explained_variance").value is not None
+
+
+def test_a_dictionary_that_is_silent_at_home_has_no_ratio_of_l1():
+    """Which of the two it is, is said."""
+    x = torch.randn(8, 2, generator=torch.Generator().manual_seed(9))
+    found = square() | {("A", "A"): cell("A", x, x + 1, torch.zeros(8, 4))}
+    matrix = transfer_matrix([dictionary("A", "A"), dictionary("B", "B")], [corpus("A"), corpus("B")], found)
+
+    assert lost(matrix, ("A", "B"), "l1_norm").reason == "the L1 at home, on A, is 0"
 
 
 def test_constant_rows_have_no_share_and_still_an_error():

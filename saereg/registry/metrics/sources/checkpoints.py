@@ -45,21 +45,99 @@ def snapshots(evaluation: ParameterRows, model: str, option: str) -> tuple[Snaps
         PublishError: when the Hub cannot be asked.
         OSError: when a file cannot be read.
     """
+    return tuple(located.fetched(evaluation.tensor, option) for located in locate(evaluation, model, option))
+
+
+@dataclass(frozen=True)
+class Located:
+    """A checkpoint of one step, of which nothing was read yet.
+
+    Attributes:
+        step: pretraining step.
+        revision: name of the folder, or of the revision on the Hub.
+        folder: where it is on this machine; None: on the Hub.
+        repo: repository on the Hub; empty for a folder.
+    """
+
+    step: int
+    revision: str
+    folder: Path | None
+    repo: str = ""
+
+    def fetched(self, tensor: str, option: str) -> Snapshot:
+        """Return where a tensor of it is, fetched from the Hub where it must be.
+
+        Raises:
+            DataUnavailableError: when there is no checkpoint.
+            WeightsError: when it does not hold the tensor.
+            PublishError: when the Hub cannot be asked.
+            OSError: when a file cannot be read.
+        """
+        if self.folder is None:
+            return Snapshot(
+                self.step, self.revision, hub_tensors.fetch_tensor(self.repo, self.revision, tensor), tensor
+            )
+        return Snapshot(self.step, self.revision, find_tensor(self.folder, tensor, option), tensor)
+
+
+def locate(evaluation: ParameterRows, model: str, option: str) -> tuple[Located, ...]:
+    """Return where the checkpoint of every step is; of the Hub no more is asked than the names of its revisions.
+
+    Args:
+        evaluation: which steps, and how their revisions are called.
+        model: folder of checkpoints, or id of a repository on the Hub (`hf://org/name`, or `org/name`).
+        option: how a user would name another model, for messages.
+
+    Raises:
+        DataUnavailableError: when a step is not there.
+        PublishError: when the Hub cannot be asked.
+    """
+    folder, repo = place_of(model, option)
+    if folder is not None:
+        return tuple(_local(evaluation, folder, step, option) for step in evaluation.steps)
+    branches = hub.branches(repo) if "*" in evaluation.revision else ()
+    names = (_matching(_pattern(evaluation, step), branches, repo, option) for step in evaluation.steps)
+    return tuple(Located(step, name, None, repo) for step, name in zip(evaluation.steps, names, strict=True))
+
+
+def place_of(model: str, option: str) -> tuple[Path | None, str]:
+    """Return (folder, "") or (None, repository on the Hub) of what a user calls a model.
+
+    Raises:
+        DataUnavailableError: when it can be neither.
+    """
     folder = Path(model.removeprefix("file://")).expanduser()
     if folder.is_dir():
-        return tuple(_local(evaluation, folder, step, option) for step in evaluation.steps)
+        return folder, ""
     repo = model.removeprefix("hf://")
     if not re.fullmatch(r"[\w.\-]+/[\w.\-]+", repo) or repo.startswith("."):
         raise DataUnavailableError(
             f"what is given is neither a folder nor a repository on the Hub; give {option}", model
         )
-    branches = hub.branches(repo) if "*" in evaluation.revision else ()
-    found = []
-    for step in evaluation.steps:
-        revision = _matching(_pattern(evaluation, step), branches, repo, option)
-        path = hub_tensors.fetch_tensor(repo, revision, evaluation.tensor)
-        found.append(Snapshot(step, revision, path, evaluation.tensor))
-    return tuple(found)
+    return None, repo
+
+
+def names_at(model: str, option: str) -> tuple[str, ...]:
+    """Return the names of all folders of checkpoints, or of all revisions on the Hub.
+
+    Raises:
+        DataUnavailableError: when the model can be neither.
+        PublishError: when the Hub cannot be asked.
+    """
+    folder, repo = place_of(model, option)
+    return hub.branches(repo) if folder is None else tuple(_names(folder))
+
+
+def _names(root: Path) -> list[str]:
+    refs = _refs(root)
+    if refs:
+        return [path.relative_to(refs).as_posix() for path in refs.rglob("*")]
+    return [path.name for path in root.iterdir()]
+
+
+def _refs(root: Path) -> Path | None:
+    """Return the folder of revisions in a cache of the Hub's client; None for any other folder."""
+    return root / "refs" if (root / "refs").is_dir() and (root / "snapshots").is_dir() else None
 
 
 def _pattern(evaluation: ParameterRows, step: int) -> str:
@@ -78,13 +156,9 @@ def _matching(pattern: str, names: Iterable[str], where: str | Path, option: str
     return found[0]
 
 
-def _local(evaluation: ParameterRows, root: Path, step: int, option: str) -> Snapshot:
-    pattern = _pattern(evaluation, step)
-    refs = root / "refs" if (root / "refs").is_dir() and (root / "snapshots").is_dir() else None
-    names = (
-        [path.relative_to(refs).as_posix() for path in refs.rglob("*")] if refs else [p.name for p in root.iterdir()]
-    )
-    revision = _matching(pattern, names, root, option)
+def _local(evaluation: ParameterRows, root: Path, step: int, option: str) -> Located:
+    refs = _refs(root)
+    revision = _matching(_pattern(evaluation, step), _names(root), root, option)
     if refs and (refs / revision).is_file():  # the cache of the Hub's client
         folder = root / "snapshots" / (refs / revision).read_text(encoding="utf-8").strip()
     else:
@@ -95,7 +169,7 @@ def _local(evaluation: ParameterRows, root: Path, step: int, option: str) -> Sna
         folder = root
     if not folder.is_dir():
         raise DataUnavailableError(f"the checkpoint of step {step}, {revision!r}, is missing; give {option}", root)
-    return Snapshot(step, revision, find_tensor(folder, evaluation.tensor, option), evaluation.tensor)
+    return Located(step, revision, folder)
 
 
 def _has_weights(folder: Path) -> bool:

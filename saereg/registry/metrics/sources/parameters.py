@@ -142,9 +142,19 @@ class ParameterSource:
         """Refuse snapshots that do not fit together, or are not what is said of them.
 
         Raises:
-            WeightsError: naming the one that does not fit.
+            WeightsError: naming the one that does not fit, or holds another matrix than the record says.
         """
         _ = self._entries
+        if not self.evaluation.sha256:
+            return
+        for snapshot, found, said in zip(self.snapshots, self._digests, self.evaluation.sha256, strict=True):
+            if found != said:
+                raise WeightsError(
+                    f"{snapshot.revision}/{snapshot.path.name}",
+                    f"sha256 of the matrix at step {snapshot.step} is {found}, {said} is declared; "
+                    "give the checkpoints that the dictionaries were trained on, with --model",
+                    snapshot.tensor,
+                )
 
     def digest(self) -> str:
         """Return the SHA-256 of a line per snapshot, `step revision sha256 dtype rows×d`, and one of preprocessing."""
@@ -193,13 +203,19 @@ def _identity(snapshot: Snapshot) -> tuple[int, ...]:
 @lru_cache(maxsize=4096)
 def _sha256_of(snapshot: Snapshot, identity: tuple[int, ...]) -> str:
     """Return the digest of a matrix; remembered, as many dictionaries are measured on it."""
-    import torch
-
     del identity
     digest = hashlib.sha256()
     for block in _blocks(snapshot):
-        digest.update(block.view(torch.uint8).numpy().data)
+        digest.update(bytes_of(block))
     return digest.hexdigest()
+
+
+def bytes_of(block: "Tensor") -> memoryview:
+    """Return the bytes of rows as digests take them: row by row, little-endian, in the stored type."""
+    import torch
+
+    found: memoryview = block.contiguous().view(torch.uint8).numpy().data
+    return found
 
 
 @lru_cache(maxsize=4096)

@@ -20,7 +20,7 @@ from saereg.registry.metrics.sources.contexts import ContextFile
 from saereg.registry.metrics.sources.spec import rows_of_spec
 from saereg.schemas.collection import CollectedSite, Collection
 from saereg.schemas.evaluation import ActivationRows
-from saereg.trainers.shards import COLLECTION_FILE, ShardBuffer
+from saereg.trainers.collecting.shards import COLLECTION_FILE, ShardBuffer
 
 WIDTH = 3
 

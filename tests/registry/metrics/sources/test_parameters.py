@@ -281,6 +281,29 @@ def test_other_numbers_than_declared_are_refused(trained):
         rows_at(trained[0]).read(49, 2)
 
 
+def test_other_bytes_than_declared_are_refused(trained, tmp_path):
+    """A checkpoint that was trained on, fine-tuned or stored in another type since; the step is named."""
+    digests = tuple(hashlib.sha256(w.numpy().tobytes()).hexdigest() for w in trained[1])
+    pinned = record(sha256=digests)
+    assert rows_at(trained[0], pinned).digest() == rows_at(trained[0]).digest()
+
+    other = trained[1][1].clone()
+    other[49, 7] += 1e-3
+    for stored in (other, trained[1][1].double()):
+        folder = _without(
+            trained[0], tmp_path / str(stored.dtype), lambda p, stored=stored: _save(p / "step512", stored)
+        )
+        with pytest.raises(WeightsError) as caught:
+            rows_at(folder, pinned)
+        found = hashlib.sha256(stored.numpy().tobytes()).hexdigest()
+        assert str(caught.value) == (
+            f"step512/model.safetensors: {W_U}: sha256 of the matrix at step 512 is {found}, {digests[1]} is declared; "
+            "give the checkpoints that the dictionaries were trained on, with --model"
+        )
+    with pytest.raises(ValueError, match="`sha256` has 2 digests for 3 steps; one each, or none"):
+        record(sha256=digests[:2])
+
+
 def test_revisions_with_more_than_the_step_in_them_are_found(trained, tmp_path):
     """As OLMo's, `stage1-step1000-tokens5B`: the pattern is to match one, and its name is in the digest."""
     for number, step in enumerate(STEPS):

@@ -16,7 +16,7 @@ from saereg.registry.metrics.sources import tokens
 from saereg.registry.metrics.sources.contexts import ContextFile, write_contexts
 from saereg.registry.metrics.sources.opening import Surroundings, open_rows
 from saereg.schemas.collection import Collection
-from saereg.trainers.collect import CollectConfig, collect
+from saereg.trainers.collecting.collect import CollectConfig, collect
 from tests.registry.factories import checkpoint, config
 from tests.registry.metrics.token_data import BOS, SEP, contexts_of, manifest_of, token_rows
 
