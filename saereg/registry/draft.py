@@ -9,7 +9,7 @@ from saereg.errors import UsageError
 from saereg.registry.files.atomic import exclusive, write_text_atomically
 from saereg.registry.release import MANIFEST_FILE
 from saereg.schemas.document import Record
-from saereg.schemas.evaluation import Evaluation
+from saereg.schemas.evaluation import Evaluation, ParameterRows
 from saereg.schemas.manifest import SCHEMA_URL, Artifact, Manifest, ReleaseInfo
 from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy
 
@@ -98,8 +98,24 @@ def read_or_new(release: Path, info: ReleaseInfo | None) -> Manifest:
 
 
 def _joined(old: Mapping[str, R], new: Mapping[str, R], kind: str, path: Path) -> dict[str, R]:
-    for key, value in new.items():
-        if key in old and old[key] != value:
-            fields = [name for name in type(value).model_fields if getattr(value, name) != getattr(old[key], name)]
-            raise UsageError(f"{path}: {kind} {key!r} has another {', '.join(fields)}; use another release folder")
-    return {**old, **new}
+    joined = {**old, **new}
+    for key in (key for key in new if key in old):
+        agreed = _agreed(old[key], new[key])
+        if agreed is None:
+            value, known = new[key], old[key]
+            fields = [name for name in type(value).model_fields if getattr(value, name) != getattr(known, name)]
+            way_out = "use another release folder"
+            if kind == "evaluation":
+                way_out = f"give this one another name with evaluation.name, or {way_out}"
+            raise UsageError(f"{path}: {kind} {key!r} has another {', '.join(fields)}; {way_out}")
+        joined[key] = agreed
+    return joined
+
+
+def _agreed(old: R, new: R) -> R | None:
+    """Return what two records of one thing say, or None where they differ; one may pin what the other leaves open."""
+    for less, more in ((old, new), (new, old)):
+        open_ = isinstance(less, ParameterRows) and isinstance(more, ParameterRows) and not less.sha256
+        if less == more or (open_ and less.model_copy(update={"sha256": getattr(more, "sha256", ())}) == more):
+            return more
+    return None

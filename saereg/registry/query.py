@@ -38,6 +38,8 @@ SMALLER_IS_BETTER = frozenset(
         "l0_positive",
         "l0_batch_mean",
         "dead_rate_1e_6",
+        "l1_norm",
+        "l1_norm_per_source_mean",
         "ce_spliced",
     }
 )

@@ -74,6 +74,7 @@ def _write_weights(path: Path, width: int, note: str = "") -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(4 * width))
 
 
+@pytest.mark.slow
 def test_every_case_is_found_on_the_hub_as_in_the_folder(serve):
     """At levels layout and header, whatever is planted; each file is asked for at most twice."""
     server = serve(Path())

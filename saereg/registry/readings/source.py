@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from saereg.errors import DocumentError, FormatError
-from saereg.registry.files.names import CONFIG_FILE, GOLDEN_FILE, SPARSITY_FILE, WEIGHTS_FILES
+from saereg.registry.files.names import ANALYSIS_FILE, CONFIG_FILE, GOLDEN_FILE, SPARSITY_FILE, WEIGHTS_FILES
 from saereg.registry.files.opening import open_tensors
 from saereg.registry.files.tensors import TensorFile
 
@@ -25,6 +25,7 @@ DOCUMENT_SUFFIXES = (".json", ".yaml", ".yml")
 BESIDE = (
     GOLDEN_FILE,
     SPARSITY_FILE,
+    ANALYSIS_FILE,
     "log_feature_sparsity.safetensors",
     "activation_whitening.safetensors",
     "activations_store_state.safetensors",

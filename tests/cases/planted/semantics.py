@@ -63,7 +63,34 @@ def _recipe(code: str = "", sentence: str = ""):
     return plant
 
 
+def _trajectory(*steps: int, sha256: bool = True):
+    """Return a release of the crosscoder over W_U alone, without a revision, and its matrices at some steps pinned."""
+
+    def plant(root: Path) -> None:
+        only(CROSS)(root)
+
+        def change(m: dict) -> None:
+            m["base_models"]["tiny"].pop("revision")
+            del m["tokens"]
+            m["sites"] = {"W_U": m["sites"]["W_U"]}
+            rows = {
+                "source": "parameters",
+                "tensor": "embed_out.weight",
+                "site": "W_U",
+                "rows": 8,
+                "steps": list(steps),
+            }
+            m["evaluations"]["W_U"] = rows | ({"sha256": [SHA] * len(steps)} if sha256 else {})
+
+        manifest(change)(root)
+
+    return plant
+
+
 CASES: dict[str, Case] = {
+    "trajectory_pinned_step_by_step": Case("SR301", _trajectory(0, 1000), passes=True),
+    "trajectory_without_digests": Case("SR301", _trajectory(0, 1000, sha256=False)),
+    "trajectory_pinned_at_another_step": Case("SR301", _trajectory(0, 512)),
     "base_model_not_pinned": Case("SR301", manifest(lambda m: m["base_models"]["tiny"].pop("revision"))),
     "base_model_pinned_by_its_weights": Case(
         "SR301",

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from saereg.registry.claims.fits import COARSE, EXPLAINED, SHARES, SILENT, SQUARED, UNEXPLAINED
+from saereg.registry.claims.fits import COARSE, EXPLAINED, L1, SHARES, SILENT, SQUARED, UNEXPLAINED
 from saereg.registry.claims.judge import correction, judge, tolerance_of
 from saereg.registry.release import INDEX_FILE
 from saereg.registry.validators.checks.evaluations import files_of
@@ -24,8 +24,8 @@ FAILED = ("differs", "matches_another")
 KEPT, DRIFT = 0.9, 2.0
 """Share of k that is active at least in TopK, and by which factor the L0 of BatchTopK may miss k."""
 
-NEVER_NEGATIVE = (*UNEXPLAINED, *SQUARED)
-"""Metrics that are sums of squares over something positive."""
+NEVER_NEGATIVE = (*UNEXPLAINED, *SQUARED, *L1)
+"""Metrics that are sums of squares or of sizes over something positive."""
 
 
 def claims_possible(artifact: ArtifactSubject) -> Iterator[Finding]:

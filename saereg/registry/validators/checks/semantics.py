@@ -1,12 +1,13 @@
 """SR3: whether the files say enough, and nothing that readers would take otherwise."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from saereg.registry.semantics import FOLDED
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject
 from saereg.schemas.cfg import SaelensConfig
-from saereg.schemas.manifest import CrosscoderArtifact, TranscoderArtifact
+from saereg.schemas.evaluation import ParameterRows
+from saereg.schemas.manifest import CrosscoderArtifact, Manifest, TranscoderArtifact
 from saereg.schemas.report import Finding
 from saereg.schemas.schedule import Schedule, parse_schedule
 from saereg.schemas.site import BaseModelRef, Site
@@ -16,11 +17,41 @@ _HIDDEN_STATES = re.compile(r"^hidden_states[.\[]?\s*(?P<index>-?\d+)\]?$")
 
 
 def base_models_pinned(release: ReleaseSubject) -> Iterator[Finding]:
-    """SR301: every base model is pinned to a commit, or to the digest of its weights."""
-    for key, model in release.manifest.base_models.items() if release.manifest else ():
-        if model.revision is None and model.weights_sha256 is None:
-            message = f"base model {model.id!r} has neither revision nor weights_sha256"
-            yield release.manifest_finding("SR301", message, f"/base_models/{key}")
+    """SR301: every base model is pinned to a commit, or to a digest of its weights, or of its matrices step by step."""
+    manifest = release.manifest
+    for key, model in manifest.base_models.items() if manifest else ():
+        if manifest is None or model.revision is not None or model.weights_sha256 is not None:
+            continue
+        sites = {name: site for name, site in manifest.sites.items() if site.model == key}
+        message = f"base model {model.id!r} has neither revision nor weights_sha256"
+        if sites and all(site.stream == "parameter" for site in sites.values()):
+            unpinned = _unpinned_matrix(manifest, sites)
+            if unpinned is None:
+                continue
+            message += f", and no evaluation has the sha256 of {unpinned}"
+        yield release.manifest_finding("SR301", message, f"/base_models/{key}")
+
+
+def _unpinned_matrix(manifest: Manifest, sites: Mapping[str, Site]) -> str | None:
+    """Return which matrix at the sites of a model has no digest; None where all have one.
+
+    Every evaluation of them is to have digests, and every step that a crosscoder reads is to be that of one.
+    """
+    pinned: set[tuple[str, int]] = set()
+    for name, evaluation in manifest.evaluations.items():
+        alone = evaluation.site is None and len(manifest.base_models) == 1  # it is of the only model then
+        if not isinstance(evaluation, ParameterRows) or not (evaluation.site in sites or alone):
+            continue
+        if not evaluation.sha256:
+            return f"{evaluation.tensor} in {name!r}"
+        pinned |= {(evaluation.site or "", step) for step in evaluation.steps}
+    every = [artifact.sources for artifact in manifest.artifacts if isinstance(artifact, CrosscoderArtifact)]
+    read = [(one.site, step) for one in every for step in one.steps if one.site in sites]
+    for site, step in read:
+        if site is not None and (site, step) not in pinned:
+            return f"{sites[site].parameter} at step {step}"
+    bare = sites.keys() - {site for site, _ in pinned}
+    return str(sites[min(bare)].parameter) if bare else None
 
 
 def sites_exist(release: ReleaseSubject) -> Iterator[Finding]:

@@ -196,8 +196,8 @@ class SR110(RuleText):
     """Two artifacts have one identity.
 
     The ids, the folders, and the fields of all artifacts of the manifest that say which one it is: kind, architecture,
-    model, sites, steps, sizes, sparsity, snapshot, seed, variant. It is reported when two artifacts agree in all of
-    them, or share id or folder. Folder names are not interpreted.
+    model, sites, steps, sizes, sparsity, tied, decoder norm, snapshot, seed, variant. It is reported when two artifacts
+    agree in all of them, or share id or folder. Folder names are not interpreted.
 
     Why: A query such as `find(layer=6, k=64, seed=0)` gives two answers and no way to choose. In a sweep it mostly
     means that a field was forgotten that only the folder name tells, such as the seed or the learning rate.

@@ -7,14 +7,18 @@ class SR301(RuleText):
     """The base model is not pinned.
 
     Each entry of `base_models` in the manifest must have `revision`, the full commit of 40 digits, or
-    `weights_sha256`, the digest of its weights. A branch or tag in `revision` does not fit the schema.
+    `weights_sha256`, the digest of its weights. A branch or tag in `revision` does not fit the schema. A model of which
+    matrices at pretraining steps are read has neither: there is one for each step. It is pinned where all of its sites
+    are of stream `parameter`, every evaluation of source `parameters` has `sha256`, the digest of the matrix at each
+    step, and the steps of all crosscoders are among theirs.
 
     Why: Branches move: a model that is fine-tuned, requantized or uploaded again under its old name gives other
     activations, and the dictionary reconstructs those worse than the card says, with no error anywhere. SAELens has
     no place for a revision, so the manifest is the only one.
 
     Fix: Give base_models.*.revision, or weights_sha256 for a model that is not on the Hub. The commit that was used
-    stands in the Hub's cache: `~/.cache/huggingface/hub/models--ORG--NAME/refs/main`.
+    stands in the Hub's cache: `~/.cache/huggingface/hub/models--ORG--NAME/refs/main`. Of a trajectory, `saereg train
+    snapshots` takes the digests, and `saereg train crosscoder` writes them into the evaluation.
 
     Bad: manifest.json
         "base_models": {"base": {"id": "allenai/Olmo-3-7B-Think"}}
