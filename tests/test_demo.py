@@ -57,7 +57,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
     """A second demo in another folder ends with the same sha256 of every weight file; another seed does not."""
 
     def trained(name, seed=0):
-        one = Demo(tmp_path / name, seed=seed, rows=2048, tokens=2048, held_out=256)
+        one = Demo(tmp_path / name, seed=seed, rows=2560, tokens=2048, held_out=256)
         one.collect(quiet)
         one.train(quiet)
         weights = one.release.rglob("*.safetensors")

@@ -12,7 +12,7 @@ from saereg.cli import GROUPS
 from saereg.cli.render.rule import markdown
 from saereg.registry.architectures import ARCHITECTURES
 from saereg.registry.formats import FORMATS
-from saereg.registry.metrics.definitions import BATCH_MEANS, DEFINITIONS, FOREIGN, PER_SOURCE
+from saereg.registry.metrics.definitions import BATCH_MEANS, DEFINITIONS, FOREIGN, FOREIGN_PER_SOURCE, PER_SOURCE
 from saereg.registry.validators.rules import RULES, rule
 from saereg.schemas.manifest import Architecture, Manifest
 from saereg.schemas.metrics import BATCHED, MetricId
@@ -65,7 +65,7 @@ def test_every_metric_has_its_formula_and_only_computed_ones_are_called_so():
     losses = {name for name in get_args(MetricId) if name.startswith("ce_")}
     assert set(canon) == {*DEFINITIONS, *PER_SOURCE}
     assert set(model) == losses - set(BATCHED)
-    assert set(others) == {*FOREIGN, *BATCH_MEANS, *(losses & set(BATCHED))}
+    assert set(others) == {*FOREIGN, *FOREIGN_PER_SOURCE, *BATCH_MEANS, *(losses & set(BATCHED))}
     assert set(get_args(MetricId)) == {*canon, *model, *others}
     assert {name for name, row in others.items() if row.endswith("| yes ")} == set(BATCHED)
 

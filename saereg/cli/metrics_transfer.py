@@ -120,12 +120,12 @@ def _asked(names: Sequence[str]) -> tuple[MetricId, ...]:
         UnknownNameError: when one is none.
         UsageError: when one is not computed here.
     """
-    from saereg.registry.metrics.definitions import DEFINITIONS, FOREIGN, PER_SOURCE
+    from saereg.registry.metrics.definitions import DEFINITIONS, FOREIGN, FOREIGN_PER_SOURCE, PER_SOURCE
 
     for name in names:
         if name not in get_args(MetricId):
             raise UnknownNameError("metric", name, get_args(MetricId))
-        if name not in (DEFINITIONS | PER_SOURCE | FOREIGN):
+        if name not in (DEFINITIONS | PER_SOURCE | FOREIGN | FOREIGN_PER_SOURCE):
             raise UsageError(f"--metric {name}: not of a matrix; it needs a batch size, or a model's loss")
     return cast(tuple[MetricId, ...], tuple(names))
 
@@ -136,7 +136,7 @@ def _matrix(words: Sequence[str], flags: Flags, asked: Sequence[MetricId]) -> Tr
     from saereg.registry.semantics import row_shape
     from saereg.registry.transfer.corpora import corpora_of_releases, corpus_of
     from saereg.registry.transfer.entrants import entrants_of, require_once
-    from saereg.registry.transfer.matrix import at_home, require_homes, transfer_matrix
+    from saereg.registry.transfer.matrix import BESIDE, at_home, require_homes, transfer_matrix
     from saereg.registry.transfer.run import measured
     from saereg.registry.work.opening import open_executor
 
@@ -153,7 +153,7 @@ def _matrix(words: Sequence[str], flags: Flags, asked: Sequence[MetricId]) -> Tr
     said = _homes(flags.home)
     require_homes(dictionaries, columns, said)
     rows = [at_home(dictionary, columns, said) for dictionary in dictionaries]
-    foreign = bool(set(asked) & set(FOREIGN))
+    foreign = bool(set(asked) & set(FOREIGN) - set(BESIDE))
     with bar("measuring") as report, open_executor(flags.executor) as workers:
         found = measured(entrants, corpora, workers, foreign=foreign, progress=report)
     return transfer_matrix(rows, columns, found)

@@ -74,6 +74,30 @@ def test_3_with_its_traceback_on_demand(saereg, monkeypatch):
         saereg("ls", "release")
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError(), "error: out of memory; take"),
+        (
+            RuntimeError(
+                "[enforce fail at x.cpp:127] DefaultCPUAllocator: can't allocate memory: 8 bytes. Error code 12"
+            ),
+            "error: out of memory (can't allocate memory: 8 bytes); take",
+        ),
+    ],
+)
+def test_2_memory_that_runs_out_is_no_bug(saereg, monkeypatch, error, line):
+    """Whoever asks for more than the machine has is told what to take less of."""
+    monkeypatch.setattr("saereg.cli.ls.open_release", lambda target: _raise(error))
+    answer = saereg("ls", "release")
+    assert answer.code == ExitCode.USAGE
+    assert answer.err.startswith(line)
+
+
+def _raise(error):
+    raise error
+
+
 def _fail(target):
     raise RuntimeError("the reactor is cold")
 

@@ -104,6 +104,22 @@ def test_recorded_says_what_the_index_says(saereg, place):
     assert "not verifiable a mean over training steps" in " ".join(shown.split())
 
 
+def test_an_l1_is_verified_and_recorded_where_it_is_claimed(saereg, place):
+    """It is no part of the canon: an index has it for a claim, and for none else; below 0 it is impossible."""
+    claims(place, {"metric": "l1_norm", "value": 1.0})
+    measured = json.loads(saereg("metrics", "compare", f"release:{JUMP}", "--format", "json").out)
+    claims(place, {"metric": "l1_norm", "value": round(measured[0]["verdict"]["measured"], 3)})
+
+    assert [record["verdict"]["verdict"] for record in measured] == ["differs"]
+    assert saereg("metrics", "compare", f"release:{JUMP}").out.endswith("1 claim: 1 verified\n")
+    build(place / "release")
+    index = json.loads((place / "release/index.json").read_text())
+    have = {entry["id"] for entry in index["artifacts"] for m in entry["metrics"] if m["metric"] == "l1_norm"}
+    assert have == {JUMP}
+    claims(place, {"metric": "l1_norm", "value": -1.0})
+    assert "l1_norm = -1 is impossible: it cannot be negative" in saereg("validate", "release").out
+
+
 def test_conditions_choose_artifacts(saereg):
     """As in `ls`."""
     answer = saereg("metrics", "compare", "release", "--where", "kind = crosscoder")

@@ -83,7 +83,10 @@ def test_the_text_has_a_matrix_per_metric_and_the_ratios(saereg, place):
     assert lines[1].split() == ["A", "0.99112*", "0.96813"]
     assert lines[2].split() == ["B", "0.82439", "0.93288*"]
     away = next(line for line in lines if line.startswith("A→B / A→A"))
-    assert away.split()[3:] == ["-0.02299", "4.19x", "3.59x", "+0"]
+    assert away.split()[3:] == ["-0.02299", "4.19x", "3.59x", "+0", "1.08x"]
+    l1 = lines[lines.index(next(line for line in lines if line.startswith("l1_norm "))) :]
+    # each row has one latent, of the size of its one value
+    assert [line.split() for line in l1[1:3]] == [["A", "0.52858*", "0.57096"], ["B", "0.52858", "0.57096*"]]
     assert saereg(*COMMAND).next.endswith("--data B=B.safetensors --format markdown")
 
 
@@ -96,6 +99,9 @@ def test_csv_has_a_line_per_cell_and_markdown_tables(saereg, place):
     ]  # fmt: skip
     assert float(lines[1]["mse_per_element_ratio"]) == pytest.approx(0.005195 / 0.001241)
     assert lines[0]["mse_per_element_ratio"] == ""
+    assert float(lines[2]["l1_norm"]) == pytest.approx((2 * VARIANCE["A"]) ** 0.5)
+    assert float(lines[2]["l1_norm_ratio"]) == pytest.approx((VARIANCE["A"] / VARIANCE["B"]) ** 0.5)
+    assert "l0_positive" not in lines[0]
     text = saereg(*COMMAND, "--format", "markdown", "--metric", "fvu").out
     assert "| `fvu` | A | B |\n| --- | ---: | ---: |\n| A | **0.0088833** | 0.031871 |" in text
     assert "| A→B / A→A | 3.59x |" in text

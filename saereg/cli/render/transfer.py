@@ -18,7 +18,7 @@ MOST_NOTES = 12
 ALWAYS: tuple[MetricId, ...] = ("explained_variance", "mse_per_element")
 """Metrics shown unless others are asked for, and of those below each that has a value."""
 
-COUNTS: tuple[MetricId, ...] = ("l0", "l0_per_source_mean", "l0_any_source")
+SPARSITY: tuple[MetricId, ...] = ("l0", "l0_per_source_mean", "l0_any_source", "l1_norm", "l1_norm_per_source_mean")
 ERRORS: tuple[MetricId, ...] = ("mse_per_row", "mse_per_element")
 
 
@@ -26,7 +26,7 @@ def shown(matrix: TransferMatrix, asked: Sequence[MetricId]) -> tuple[MetricId, 
     """Return the metrics to show: those asked for, else the usual ones that this matrix has."""
     if asked:
         return tuple(dict.fromkeys(asked))
-    return (*ALWAYS, *(name for name in COUNTS if any(cell.value(name) is not None for cell in matrix.cells)))
+    return (*ALWAYS, *(name for name in SPARSITY if any(cell.value(name) is not None for cell in matrix.cells)))
 
 
 def transfer_text(matrix: TransferMatrix, asked: Sequence[MetricId]) -> str:
@@ -109,7 +109,7 @@ def _compared(metrics: Sequence[MetricId]) -> tuple[MetricId, ...]:
 
 
 def _heading(metric: MetricId) -> str:
-    return f"{metric} ×" if metric == "fvu" or metric in ERRORS else f"{metric} ±"
+    return f"{metric} ×" if COMPARED[metric] == "ratio" else f"{metric} ±"
 
 
 def _lost(matrix: TransferMatrix, metrics: Sequence[MetricId]) -> Iterator[list[str]]:
