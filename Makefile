@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check fix golden schemas docs wheel-check hooks-check npm-check fuzz clean
+.PHONY: demo trajectory transfer test test-slow check fix golden schemas docs wheel-check hooks-check npm-check fuzz clean
 
 .venv/.ready: pyproject.toml constraints.txt tests/peers.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -14,8 +14,19 @@ BIN := .venv/bin
 demo: .venv/.ready
 	$(BIN)/saereg demo --out demo-out
 
+# The examples: real releases in small, minutes each on two cores, without network.
+trajectory: .venv/.ready
+	PATH=$$PWD/$(BIN):$$PATH examples/trajectory/run.sh trajectory-out
+
+transfer: .venv/.ready
+	$(BIN)/python examples/transfer/transfer.py --out transfer-out
+
+# Under eight minutes on two cores; the tests that take long by themselves are in `make test-slow`, `make check` runs all.
 test: .venv/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: .venv/.ready
+	$(BIN)/python -m pytest -m slow
 
 check: .venv/.ready
 	$(BIN)/ruff format --check .
@@ -23,7 +34,7 @@ check: .venv/.ready
 	$(BIN)/mypy
 	$(BIN)/python -m saereg.schemas.export --check
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=25
 
 fix: .venv/.ready
 	$(BIN)/ruff format .
@@ -66,4 +77,4 @@ fuzz: .venv/.ready
 	SAEREG_FUZZ=$${SAEREG_FUZZ:-20000} $(BIN)/python -m pytest tests/fuzz
 
 clean:
-	rm -rf .venv .venv-wheel dist build demo-out wheel-out
+	rm -rf .venv .venv-wheel dist build demo-out transfer-out trajectory-out wheel-out
