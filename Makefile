@@ -72,7 +72,7 @@ hooks-check: .venv/.ready
 npm-check: .venv/.ready
 	$(BIN)/python -m pytest tests/hub/npm_check.py
 
-# Nightly: forty times the cases of `make test`, in which time and memory are looked at too.
+# Nightly: forty times the cases of `make check`, in which time and memory are looked at too.
 fuzz: .venv/.ready
 	SAEREG_FUZZ=$${SAEREG_FUZZ:-20000} $(BIN)/python -m pytest tests/fuzz
 

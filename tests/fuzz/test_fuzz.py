@@ -16,8 +16,10 @@ from tests.fuzz.fragments import SETTINGS
 from tests.fuzz.laws import FORMATS, MOST_MEGABYTES, MOST_SECONDS, Folder, answer, guarded, hold, peak
 from tests.releases import tiny_release
 
+pytestmark = pytest.mark.slow
+
 QUICK = 510
-"""Cases of `make test`."""
+"""Cases of `make check`."""
 
 CASES = int(os.environ.get("SAEREG_FUZZ", QUICK))
 NIGHTLY = CASES > QUICK

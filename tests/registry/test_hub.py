@@ -11,6 +11,8 @@ from tests.cases.tools import edit
 from tests.reading_hub import REPO, SHA, Client, hub
 from tests.releases import tiny_release
 
+pytestmark = pytest.mark.slow
+
 DOCUMENTS = {
     "manifest.json",
     "index.json",

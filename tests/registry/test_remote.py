@@ -20,6 +20,8 @@ from tests.cases.plant import CASES, folder_of
 from tests.reading_hub import REPO, SHA, Client, Server, hub
 from tests.releases import tiny_release
 
+pytestmark = pytest.mark.slow
+
 TARGET = f"hf://{REPO}"
 
 NOT_ON_THE_HUB = {"link_out_of_release": "a repository on the Hub has no links"}
@@ -74,7 +76,6 @@ def _write_weights(path: Path, width: int, note: str = "") -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(4 * width))
 
 
-@pytest.mark.slow
 def test_every_case_is_found_on_the_hub_as_in_the_folder(serve):
     """At levels layout and header, whatever is planted; each file is asked for at most twice."""
     server = serve(Path())

@@ -16,6 +16,8 @@ from saereg.registry.files import pickles
 from saereg.registry.files.pickles import open_pickle
 from saereg.registry.files.tensors import whole
 
+pytestmark = pytest.mark.slow
+
 DIED = "the process that opened it died: it is damaged, made to do harm, or too large for this machine"
 
 
