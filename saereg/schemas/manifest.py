@@ -78,6 +78,8 @@ class ReleaseInfo(Record):
     """Training code."""
     sister_releases: tuple[str, ...] = ()
     """References of releases of the same family."""
+    derived_from: tuple[str, ...] = ()
+    """References of the releases that this one was made from."""
 
 
 class Sparsity(Record):
@@ -154,6 +156,10 @@ class _Artifact(Record):
     """`unit` where every decoder direction has norm 1, of a crosscoder over all sources together; null: not said."""
     source_checkpoint: SourceCheckpoint | None = None
     """The checkpoint it was exported from."""
+    derived_from: tuple[str, ...] = ()
+    """References of the dictionaries that it was made from, such as `hf://org/repo@commit:artifact`."""
+    neuronpedia_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")
+    """Its id on Neuronpedia: `model/layer-source`."""
     training: TrainingFacts = TrainingFacts()
     """How it was trained."""
     claims: tuple[Claim, ...] = ()
