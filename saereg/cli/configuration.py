@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from saereg.errors import DocumentError, UsageError
+from saereg.registry.files import yaml_problem
 from saereg.schemas import overlay
 
 MOST_VALUES = 100_000
@@ -69,13 +70,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
         _check_plain(value)
-    except RecursionError:
-        raise DocumentError(path, "", "nested too deeply") from None
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise DocumentError(path, "", f"{line}{error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError: bytes that are no text, a number of 5000 digits
-        raise DocumentError(path, "", " ".join(str(error).split())) from None
+    except yaml_problem.RAISED as error:
+        raise DocumentError(path, "", yaml_problem.sentence(error)) from None
     if not isinstance(value, dict):
         raise DocumentError(path, "", "not a mapping of settings")
     return value

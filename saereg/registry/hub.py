@@ -90,14 +90,19 @@ def fetch_path(repo: str, revision: str, path: str) -> Path:
     return _snapshot(repo, revision, [glob.escape(path), f"{glob.escape(path)}/*", "*.json"])
 
 
-def fetch_everything(repo: str, revision: str | None) -> Path:
-    """Return the local snapshot of a whole repository; with HF_HUB_OFFLINE, the one that is there.
+def cached_everything(repo: str, revision: str | None) -> Path:
+    """Return the snapshot of a repository in the local cache; the Hub is not asked.
 
     Raises:
         UsageError: when the name cannot be that of a repository.
-        PublishError: when the repository, revision or network is not there.
+        PublishError: when it is not there.
     """
-    return _snapshot(repo, revision, None)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    with asking(name_of(repo, revision)), contextlib.suppress(LocalEntryNotFoundError):
+        return Path(snapshot_download(repo, revision=revision, local_files_only=True))
+    raise PublishError(f"{name_of(repo, revision)}: {REASONS['OfflineModeIsEnabled']}")
 
 
 def _snapshot(repo: str, revision: str | None, patterns: list[str] | None) -> Path:

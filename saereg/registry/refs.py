@@ -4,6 +4,7 @@ path/to/release                      a release folder
 path/to/release/layer_2/topk_32      the folder of one artifact
 path/to/release:layer_2/topk_32      one artifact by its id
 hf://org/repo@revision[:artifact]    on the Hub
+org/repo@revision[:artifact]         the same, where there is no such folder
 """
 
 import os
@@ -15,8 +16,16 @@ from saereg.errors import NothingToValidateError, UsageError, did_you_mean
 
 _HUB = re.compile(
     r"^hf://(?P<repo>[^/@:\s]+/[^/@:\s]+)(@(?P<revision>refs/\w+/[^/:\s]+|[^/:\s]+))?"
-    r"(/(?P<path>[^:\s]+))?(:(?P<id>\S+))?$"
+    r"(/(?P<path>[^:\s]+))?(:(?P<id>\S(?:.*\S)?))?$"
 )
+
+_PINNED = re.compile(
+    r"^(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@(?P<revision>refs/\w+/[^/:\s]+|[^/:\s]+)"
+    r"(:(?P<id>\S(?:.*\S)?))?$"
+)
+"""The short form, which has to name a revision: `org/repo` alone is a folder."""
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 @dataclass(frozen=True)
@@ -46,22 +55,28 @@ def parse_reference(text: str | Path) -> Reference:
         return Reference(folder=text)
     if text.startswith("hf://"):
         match = _HUB.match(text)
-        if match is None:
+        if match is None or (match["path"] and match["id"]):
             raise UsageError(f"{text!r} is no reference; write hf://org/repo[@revision][:artifact]")
         return Reference(repo=match["repo"], revision=match["revision"], artifact=match["id"] or match["path"])
     if not text.strip() or text.startswith(":"):
         raise UsageError(f"{text!r} names no folder; the current one is '.'")
-    if "://" in text:
+    if _SCHEME.match(text):
         raise UsageError(f"{text!r}: only folders and hf://org/repo can be opened")
-    if ":" not in text or _is_there(text):
+    if is_there(text):
         return Reference(folder=Path(text))
-    folder, _, artifact = text.partition(":")
-    return Reference(folder=Path(folder), artifact=artifact or None)
+    if (match := _PINNED.match(text)) and not is_there(text.partition(":")[0]):
+        return Reference(repo=match["repo"], revision=match["revision"], artifact=match["id"])
+    if ":" not in text:
+        return Reference(folder=Path(text))
+    cuts = [place for place, letter in enumerate(text) if letter == ":"]
+    cut = next((cut for cut in reversed(cuts) if is_there(text[:cut])), cuts[0])  # a folder's name may hold colons
+    return Reference(folder=Path(text[:cut]), artifact=text[cut + 1 :] or None)
 
 
-def _is_there(text: str) -> bool:
+def is_there(path: str | Path) -> bool:
+    """Whether there is a file or folder of that name, however long the name is."""
     try:
-        return Path(text).exists()
+        return Path(path).exists()
     except OSError:  # an id may be longer than any file name
         return False
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from saereg.errors import NothingToValidateError, UnknownNameError, UsageError, WeightsError, WithdrawnWarning
 from saereg.registry import hub
+from saereg.registry.conditions.fields import Basis
 from saereg.registry.files.digest import sha256_of
 from saereg.registry.files.names import CONFIG_FILE
 from saereg.registry.files.pulled import read_pulled
-from saereg.registry.query import Selection, fields_of, headline
+from saereg.registry.flat_fields import fields_of, headline, number_fields, numbers_of, proof_fields
+from saereg.registry.query import Selection
 from saereg.registry.refs import Reference, parse_reference, require_folder
 from saereg.registry.withdrawal import standing, told
 from saereg.schemas.artifact_config import ArtifactConfig, read_config
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE = "manifest.json"
 INDEX_FILE = "index.json"
+CANONICAL = "canonical"
+"""What the author's pick is called, where no artifact has this id."""
 CHECKPOINTS = "checkpoints"
 """Folder beside a release in which source checkpoints are looked for, and put by trainers."""
 
@@ -58,8 +62,23 @@ class ReleaseArtifact:
 
     @cached_property
     def fields(self) -> dict[str, Any]:
-        """Every queryable field: identity, site, sparsity, and the measured metrics. Absent values are None."""
-        return fields_of(self.claim, self.release.manifest, self.metrics)
+        """Every queryable field: identity, site, sparsity, and numbers. Absent values are None.
+
+        Of each number the measured one, else the stated one; `l0_basis` and `explained_variance_basis` say which.
+        """
+        return self.fields_by(None)
+
+    def fields_by(self, basis: Basis | None) -> dict[str, Any]:
+        """Return its fields with the numbers of one basis only: those that are measured, or those that are stated."""
+        numbers = number_fields(numbers_of(self.claim, self.evidence), basis)
+        values = fields_of(self.claim, self.release.manifest, numbers) | proof_fields(self.evidence)
+        release = self.release
+        if release.repo is not None:
+            values |= {"repo": release.repo, "reference": f"{release.repo}@{release.path.name}:{self.id}"}
+        else:
+            folder = str(release.path.absolute())
+            values |= {"folder": folder, "reference": f"{folder}:{self.id}"}
+        return values
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -181,6 +200,24 @@ class Release:
                 return artifact
         raise UnknownNameError("artifact", artifact_id, [artifact.id for artifact in self.artifacts])
 
+    def named(self, name: str) -> ReleaseArtifact:
+        """Return the artifact with this id, else at this path, or the only canonical one where the name says so.
+
+        Raises:
+            UnknownNameError: when there is none.
+            UsageError: when several artifacts are canonical.
+        """
+        if name != CANONICAL or any(artifact.id == CANONICAL for artifact in self.artifacts):
+            ids = {artifact.claim.path: artifact.id for artifact in self.artifacts}
+            return self[name if any(artifact.id == name for artifact in self.artifacts) else ids.get(name, name)]
+        picks = [artifact for artifact in self.artifacts if artifact.claim.canonical]
+        if len(picks) != 1:
+            listed = ", ".join(artifact.id for artifact in picks) or "none"
+            raise UsageError(
+                f"{self.path.name}:{name}: {len(picks)} artifacts are canonical ({listed}); name one by its id"
+            )
+        return picks[0]
+
     def fetched(self, evaluation: Evaluation) -> Path:
         """Return the folder of the release in which the rows of an evaluation are; those on the Hub are fetched.
 
@@ -233,7 +270,7 @@ def open_artifact(target: str | Path) -> ReleaseArtifact:
     """
     reference = parse_reference(target)
     if reference.artifact is not None:
-        return _open(reference)[reference.artifact]
+        return _open(reference).named(reference.artifact)
     if reference.folder is not None and not (reference.folder / MANIFEST_FILE).is_file():
         return _inside_release(reference.folder)
     release = _open(reference)

@@ -33,6 +33,9 @@ MOST_KEPT = 64 * 1024 * 1024
 MOST_ENTRIES = 200_000
 """Files and folders of the largest repository that is read; the Hub itself advises against more than 100,000 files."""
 
+MOST_REPOSITORIES = 10_000
+"""Repositories of one organization that are listed."""
+
 CONNECTIONS = 8
 """Requests at a time, where many files are wanted."""
 
@@ -57,12 +60,18 @@ def open_place(target: str) -> Place:
     if reference.artifact is not None:
         whole = hub.name_of(reference.repo, reference.revision)
         raise UsageError(f"{target}: a release is validated as a whole; write {whole}")
-    opened = _cached if constants.HF_HUB_OFFLINE else open_repository
+    opened = open_cached if constants.HF_HUB_OFFLINE else open_repository
     return opened(reference.repo, reference.revision)
 
 
-def _cached(repo: str, revision: str | None) -> Place:
-    place = CachedPlace(hub.fetch_everything(repo, revision), repo)
+def open_cached(repo: str, revision: str | None) -> "CachedPlace":
+    """Open the snapshot of a release in the local cache, where it is whole; the Hub is not asked.
+
+    Raises:
+        UsageError: when the name cannot be that of a repository.
+        PublishError: when it is not there, or only in part.
+    """
+    place = CachedPlace(hub.cached_everything(repo, revision), repo)
     there = {entry.path for entry in place.entries()}
     index = Index.read(place.folder / INDEX_FILE) if INDEX_FILE in there else None
     if MANIFEST_FILE not in there or (index and any(file.path not in there for file in index.all_files())):
@@ -117,6 +126,28 @@ def commit_of(repo: str, revision: str | None, kind: str = "model") -> str | Non
     with hub.asking(hub.name_of(repo, revision)):
         found = again(lambda: api.repo_info(repo, revision=revision, repo_type=kind, timeout=hub.patience())).sha
     return str(found) if found else None
+
+
+def repositories_of(author: str) -> dict[str, tuple[str, ...]]:
+    """Return the repositories of models of an organization or user, by name, each with the paths of its files.
+
+    Args:
+        author: the organization.
+
+    Raises:
+        UsageError: when there are more than MOST_REPOSITORIES.
+        PublishError: when the network is not there.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(library_name="saereg", library_version=__version__)
+    with hub.asking(f"hf://{author}/*"):
+        listed = again(
+            lambda: list(itertools.islice(api.list_models(author=author, expand=["siblings"]), MOST_REPOSITORIES + 1))
+        )
+    if len(listed) > MOST_REPOSITORIES:
+        raise UsageError(f"hf://{author}/* are more than {MOST_REPOSITORIES} repositories; name those that are meant")
+    return {one.id: tuple(file.rfilename for file in one.siblings or ()) for one in sorted(listed, key=lambda m: m.id)}
 
 
 class CachedPlace(FolderPlace):

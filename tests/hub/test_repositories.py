@@ -148,3 +148,16 @@ def test_a_restart_keeps_everything(folder):
         assert api.get_discussion_details(REPO, pull.num).title == "to come"
         assert get_session().get(f"{hub.url}/{REPO}/resolve/v1/README.md", headers=TOKEN).content == b"one"
         assert paths(api, "v1") == ["README.md", "w.safetensors"]
+
+
+def test_the_models_of_an_author_are_listed_page_by_page(hub, api):
+    """With the names of their files; private ones only to who has a token; an author is no way out of the folder."""
+    for n in range(4):
+        api.create_repo(f"org/model-{n}", private=n == 3)
+    commit(api, README_md=b"a card")
+    listed = {model.id: model for model in api.list_models(author="org", expand=["siblings"])}
+    assert list(listed) == [*(f"org/model-{n}" for n in range(4)), REPO]
+    assert {file.rfilename for file in listed[REPO].siblings} == {".gitattributes", "README.md"}
+    assert "org/model-3" not in {model.id for model in client(hub, False).list_models(author="org")}
+    for author in ("nobody", "..", "../models", "../../../hub", "."):
+        assert list(api.list_models(author=author)) == []

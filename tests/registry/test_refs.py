@@ -20,6 +20,8 @@ from saereg.registry.refs import Reference, parse_reference
         ("hf://org/repo@v1.0", Reference(repo="org/repo", revision="v1.0")),
         ("hf://org/repo@main:layer/x", Reference(repo="org/repo", revision="main", artifact="layer/x")),
         ("hf://org/repo:layer/x", Reference(repo="org/repo", artifact="layer/x")),
+        ("runs/x:https://a.b/c", Reference(folder=Path("runs/x"), artifact="https://a.b/c")),
+        ("hf://org/repo:a name: of others@1", Reference(repo="org/repo", artifact="a name: of others@1")),
         ("hf://org/repo/layer/x", Reference(repo="org/repo", artifact="layer/x")),
     ],
 )
@@ -33,6 +35,7 @@ def test_a_reference_is_taken_apart(text, reference):
     [
         ("hf://org", "'hf://org' is no reference; write hf://org/repo[@revision][:artifact]"),
         ("hf://", "'hf://' is no reference; write hf://org/repo[@revision][:artifact]"),
+        ("hf://a/b/c:d", "'hf://a/b/c:d' is no reference; write hf://org/repo[@revision][:artifact]"),
         ("hf://a/b c", "'hf://a/b c' is no reference; write hf://org/repo[@revision][:artifact]"),
         ("s3://bucket/x", "'s3://bucket/x': only folders and hf://org/repo can be opened"),
         ("https://huggingface.co/a/b", "'https://huggingface.co/a/b': only folders and hf://org/repo can be opened"),

@@ -12,6 +12,7 @@ from saereg.publishers.publisher import Wishes
 from saereg.registry.files.digest_cache import Digests
 from saereg.registry.files.names import SIGNATURE_FILE
 from saereg.registry.release import MANIFEST_FILE
+from saereg.registry.semver import order
 from saereg.registry.withdrawal import lost_marks, named, only_marks_differ
 from saereg.registry.withdrawn_documents import DOCUMENTS
 from saereg.schemas import jsontext
@@ -97,7 +98,8 @@ class Versions:
         published = self._manifest(remote.tree, remote.base) if changed else None
         if published is not None:
             self._require_same_release(manifest, published)
-            newer = _order(published) > _order(manifest) and remote.creates is None  # a branch of its own may be older
+            is_newer = order(published.release.version) > order(manifest.release.version)
+            newer = is_newer and remote.creates is None  # a branch of its own may be older
             if newer and self._wishes.existing != "replace":
                 return self._older(manifest, published)
         if own is not None and own != remote.base:
@@ -213,14 +215,6 @@ class Versions:
         if self._wishes.existing != "replace":
             advice = "upgrade saereg if a newer one wrote it; --existing replace publishes over it"
             raise InvalidReleaseError(f"what is published cannot be judged: {problem}; {advice}")
-
-
-def _order(manifest: Manifest) -> tuple[tuple[int, ...], bool, list[tuple[int, int, str]]]:
-    """Return what versions are ordered by (semver.org, 11): one with a suffix `-…` comes before the one without."""
-    version = manifest.release.version.partition("+")[0]
-    numbers, _, suffix = version.partition("-")
-    words = [(0, int(word), "") if word.isdecimal() else (1, 0, word) for word in suffix.split(".")] if suffix else []
-    return tuple(int(number) for number in numbers.split(".")), not suffix, words
 
 
 def _same_mark(mark: Withdrawal) -> str:

@@ -7,10 +7,11 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs
 
+from saereg.publishers.local_hub.listing import Listing
 from saereg.publishers.local_hub.store import Json, Refusal, Tree, applied, blocks_of, entry, matches, merged, now
-from saereg.publishers.local_hub.transport import ME, MESSAGES, Fault, Reply, Transport
+from saereg.publishers.local_hub.transport import ME, MESSAGES, Fault, Reply
 from saereg.registry.cards.yaml_head import read_front_matter
 
 REGULAR = 10 * 1024 * 1024  # bytes above which a file is an LFS file whatever its name
@@ -18,7 +19,7 @@ KIND, NAME, REV, SHA = "(models|datasets|spaces)", r"([\w-][\w.-]*/[\w-][\w.-]*)
 API, SITE, TALK = f"/api/{KIND}/{NAME}", f"/(?:(datasets|spaces)/)?{NAME}", f"/api/{KIND}/{NAME}/discussions"
 
 
-class Handler(Transport):
+class Handler(Listing):
     """One method per request; `words` are the groups of its pattern: as a rule kind, name and revision."""
 
     def _site(self) -> str:
@@ -33,13 +34,6 @@ class Handler(Transport):
         oid, branches = self.repo.resolve(name), f"refs/heads/{name.removeprefix('refs/heads/')}"
         stale = self.fault.stale and branches in self.repo.state["refs"]
         return str(next(iter(self.repo.commit(oid)["parents"]), oid)) if stale else oid
-
-    def _page(self, items: list[Json], size: int) -> Reply:
-        begin = int(self.query.get("cursor", 0))
-        more = f"{self.base}{self.place}?{urlencode(self.query | {'cursor': str(begin + size)})}"
-        return Reply(
-            items[begin : begin + size], 200, {"Link": f'<{more}>; rel="next"'} if items[begin + size :] else {}
-        )
 
     def _nothing(self) -> Reply:
         return Reply({})
@@ -371,6 +365,7 @@ class Handler(Transport):
         ("yaml", "POST", "/api/validate-yaml", "", _yaml),
         ("auth", "GET", f"{API}/auth-check", "read", _nothing),
         ("auth", "GET", f"{API}/auth-check/write", "write", _nothing),
+        ("models", "GET", "/api/models", "", Listing._models),
         ("info", "GET", f"{API}(?:/revision/{REV})?", "read", _info),
         ("tree", "GET", f"{API}/tree/{REV}(/.*)?", "read", _tree),
         ("paths", "POST", f"{API}/paths-info/{REV}", "read", _paths),

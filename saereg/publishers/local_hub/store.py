@@ -161,6 +161,12 @@ class Store:
                 self._repos[place] = Repo(self.folder / "repos" / place)
             return self._repos.get(place)
 
+    def names(self, place: str) -> list[str]:
+        """Return the names of the repositories of an author such as `models/org`, sorted."""
+        folder = self.folder / "repos" / place
+        inside = folder.resolve().parent.parent == self.folder / "repos"  # an author is one folder, and no way out
+        return sorted(path.name for path in folder.iterdir()) if inside and folder.is_dir() else []
+
     def create(self, place: str, author: str, *, private: bool) -> bool:
         """Make a repository whose first commit holds its .gitattributes; False where it is there already."""
         with self._changing:

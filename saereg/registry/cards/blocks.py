@@ -9,7 +9,7 @@ from saereg.registry.cards.markdown import whole_lines_of
 from saereg.registry.cards.withdrawn import PART as WITHDRAWN
 from saereg.registry.cards.withdrawn import inserted, removed, sent_on, warning
 from saereg.registry.files.natural import natural_key
-from saereg.registry.query import fields_of, headline
+from saereg.registry.flat_fields import fields_of, headline
 from saereg.schemas.index import Index, IndexArtifact
 from saereg.schemas.manifest import Artifact, CrosscoderArtifact, Manifest, Sparsity
 

@@ -9,6 +9,8 @@ from math import inf
 
 import yaml
 
+from saereg.registry.files import yaml_problem
+
 MOST_CHARACTERS = 32 * 1024
 """Longest front matter that is read; a real one has a few hundred characters."""
 
@@ -121,9 +123,8 @@ def _read(body: str, first: int) -> tuple[dict[str, object], dict[str, int], tup
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         return {}, {}, (Problem(_sentence(error, body, mark), first + (mark.line if mark else 0)),)
-    except (yaml.YAMLError, ValueError, OverflowError, TypeError, AttributeError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).strip().split("\n")[0]
-        return {}, {}, (Problem(f"the front matter is not YAML: {reason}", first),)
+    except yaml_problem.RAISED as error:
+        return {}, {}, (Problem(f"the front matter is not YAML: {yaml_problem.sentence(error)}", first),)
     odd = [match.start() for match in _ODD_ENDS.finditer(body)]
     marks = [(str(key.value), key.start_mark) for key, _ in node.value]
     places = {key: first + mark.line - bisect_left(odd, mark.index) for key, mark in marks}

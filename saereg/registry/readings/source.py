@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from saereg.errors import DocumentError, FormatError
+from saereg.registry.files import yaml_problem
 from saereg.registry.files.names import ANALYSIS_FILE, CONFIG_FILE, GOLDEN_FILE, SPARSITY_FILE, WEIGHTS_FILES
 from saereg.registry.files.opening import open_tensors
 from saereg.registry.files.tensors import TensorFile
@@ -188,6 +189,6 @@ def _parsed(path: Path) -> dict[str, Any] | None:
         raise DocumentError(path, "", f"is not UTF-8 (byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise DocumentError(path, "", f"is not JSON: {error.msg} at line {error.lineno}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # a number too long, an impossible date
-        raise DocumentError(path, "", f"cannot be parsed: {' '.join(str(error).split())[:200]}") from None
+    except yaml_problem.RAISED as error:
+        raise DocumentError(path, "", f"cannot be parsed: {yaml_problem.sentence(error)[:200]}") from None
     return value if isinstance(value, dict) else None

@@ -134,6 +134,7 @@ FRONT = [
     ("---\na:\n  b: 1\n  b: 2\n---\n", "the key 'b' stands twice", 4),
     ("---\n- mit\n---\n", "the front matter is no list of `key: value` lines", 2),
     ("---\na: b: c\n---\n", "the front matter is not YAML: mapping values are not allowed here", 2),
+    ("---\na: !!int ''\n---\n", "the front matter is not YAML: a value is not of the tag (!!…) before it", 2),
     ("---\na:\n\t- b\n---\n", "a line of the front matter is indented by a tab; YAML takes spaces alone", 3),
 ]
 

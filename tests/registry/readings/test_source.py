@@ -118,6 +118,7 @@ BROKEN = {
     ),
     "deep YAML": ("config.yaml", b"[" * 5000, "cannot be parsed: "),
     "YAML with an unhashable key": ("config.yaml", b"{[1]: 2}", "cannot be parsed: "),
+    "YAML with a value that is not of its tag": ("config.yaml", b"a: !!int ''\n", "cannot be parsed: "),
     "YAML with an impossible date": ("config.yaml", b"a: 2024-13-41\n", "cannot be parsed: "),
 }
 
