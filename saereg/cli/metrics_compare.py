@@ -22,7 +22,7 @@ from saereg.errors import (
 )
 from saereg.registry.claims.compare import Compared, Comparison, compared_with_index
 from saereg.registry.hub import name_of
-from saereg.registry.query import Selection, parse_condition
+from saereg.registry.query import Selection, meeting
 from saereg.registry.refs import parse_reference
 from saereg.registry.release import MANIFEST_FILE, Release, ReleaseArtifact, open_artifact, open_release
 
@@ -102,10 +102,7 @@ def _fails(line: Line, policy: str | None) -> bool:
 
 def _artifacts(target: str, where: Sequence[str]) -> tuple[ReleaseArtifact, ...]:
     """Return the artifacts that a target names and that meet every condition."""
-    chosen = Selection(_named(target))
-    for condition in where:
-        chosen = chosen.find(**dict([parse_condition(condition)]))
-    return chosen.artifacts
+    return meeting(Selection(_named(target)), where).artifacts
 
 
 def _named(target: str) -> tuple[ReleaseArtifact, ...]:

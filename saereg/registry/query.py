@@ -1,130 +1,28 @@
-"""Which artifacts: flat fields of an artifact, conditions on them, selections."""
+"""Some artifacts in memory, in order: narrowed by conditions, sorted, grouped, compared."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, get_args
+from typing import Any, overload
 
-from saereg.errors import UnknownNameError, UsageError
-from saereg.registry.withdrawal import standing
-from saereg.schemas.manifest import Artifact, CrosscoderArtifact, Manifest, Sparsity, TranscoderArtifact
-from saereg.schemas.metrics import Measurement, MetricId
+from saereg.registry.conditions.fields import ALIASES, FIELDS, SMALLER_IS_BETTER, Basis, resolve_field
+from saereg.registry.conditions.memory import meets
+from saereg.registry.conditions.tree import Condition
+from saereg.registry.found import A, Aim, Count, Found, HasFields, Order, absent_last, best_steps, known_basis, rank
 
-
-class HasFields(Protocol):
-    """Whatever can be selected: it has the flat fields of `FIELDS`."""
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """Field → value; absent ones are None."""
-
-
-A = TypeVar("A", bound=HasFields)
-
-ALIASES = {"ev": "explained_variance", "step": "model_step", "width": "d_sae"}
-"""Short names of fields."""
-
-SMALLER_IS_BETTER = frozenset(
-    {
-        "fvu",
-        "mse_per_row",
-        "mse_per_element",
-        "mse_row_over_batch",
-        "fvu_batch_mean",
-        "nmse_uncentred_row",
-        "dead_fraction",
-        "l0",
-        "l0_per_source_mean",
-        "l0_any_source",
-        "l0_positive",
-        "l0_batch_mean",
-        "dead_rate_1e_6",
-        "l1_norm",
-        "l1_norm_per_source_mean",
-        "ce_spliced",
-    }
-)
-"""Metrics of which the smallest value is the best."""
-
-OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    "eq": lambda value, wanted: bool(value == wanted),
-    "ne": lambda value, wanted: bool(value != wanted),
-    "lt": lambda value, wanted: bool(value < wanted),
-    "le": lambda value, wanted: bool(value <= wanted),
-    "gt": lambda value, wanted: bool(value > wanted),
-    "ge": lambda value, wanted: bool(value >= wanted),
-    "in": lambda value, wanted: value in wanted,
-    "contains": lambda value, wanted: wanted in value,
-}
-"""Condition suffix → meaning; the value stands left."""
-
-FIELDS = (
-    "release", "id", "kind", "architecture", "format", "model", "model_step", "revision", "layer", "stream", "module",
-    "hook_name", "parameter", "site", "site_out", "axis", "steps", "n_sources", "d_in", "d_out", "d_sae",
-    *Sparsity.model_fields,
-    "seed", "snapshot", "variant", "canonical", "withdrawn", "tokens", *get_args(MetricId),
-)  # fmt: skip
-"""Every field that a condition, a sort or a column can name."""
-
-
-def headline(measurements: Iterable[Measurement]) -> dict[str, Measurement]:
-    """Return metric → the measurement that stands for it where only one can: in raw units, of the first evaluation.
-
-    An index may hold more of one metric: on other evaluations, at other batch sizes and in other units.
-    """
-    found: dict[str, Measurement] = {}
-    for measurement in sorted(measurements, key=lambda m: m.units != "raw"):
-        found.setdefault(measurement.metric, measurement)
-    return found
-
-
-def fields_of(claim: Artifact, manifest: Manifest, metrics: dict[str, float | None]) -> dict[str, Any]:
-    """Return the flat fields of an artifact.
-
-    Args:
-        claim: its entry in the manifest.
-        manifest: the manifest.
-        metrics: its measured metrics; absent ones become None.
-    """
-    crosscoder = claim.sources if isinstance(claim, CrosscoderArtifact) else None
-    site_key = crosscoder.site_keys[0] if crosscoder else getattr(claim, "site", None)
-    site = manifest.sites.get(site_key or "")
-    model = manifest.base_models.get(site.model) if site else None
-    values: dict[str, Any] = dict.fromkeys(FIELDS)
-    values |= {name: getattr(claim, name) for name in ("id", "kind", "architecture", "format", "d_in", "d_sae")}
-    values |= {name: getattr(claim, name) for name in ("seed", "snapshot", "variant", "canonical")}
-    values |= claim.sparsity.model_dump()
-    values["release"] = f"{manifest.release.name} {manifest.release.version}"
-    mark = standing(manifest, manifest.release.version, claim.id)
-    values["withdrawn"] = mark.kind if mark else None
-    values |= {"site": site_key, "tokens": claim.training.tokens, "d_out": claim.d_in}
-    if isinstance(claim, TranscoderArtifact):
-        values |= {"site_out": claim.site_out, "d_out": claim.d_out}
-    if crosscoder:
-        values |= {"axis": crosscoder.axis, "steps": crosscoder.steps, "n_sources": crosscoder.count}
-    if site:
-        values |= {name: getattr(site, name) for name in ("layer", "stream", "module", "hook_name", "parameter")}
-    if model:
-        values |= {"model": model.id, "model_step": model.step, "revision": model.revision}
-    return values | metrics
-
-
-def resolve_field(name: str) -> str:
-    """Return the full name of a field.
-
-    Raises:
-        UnknownNameError: when there is no such field.
-    """
-    full = ALIASES.get(name, name)
-    if full not in FIELDS:
-        raise UnknownNameError("field", name, [*FIELDS, *ALIASES])
-    return full
+__all__ = ["ALIASES", "FIELDS", "SMALLER_IS_BETTER", "Found", "HasFields", "Selection", "meeting", "resolve_field"]
 
 
 @dataclass(frozen=True)
-class Selection(Generic[A]):
-    """Some artifacts, in order."""
+class Selection(Found[A]):
+    """Some artifacts in memory, in order.
+
+    Attributes:
+        artifacts: they.
+        basis: whose numbers count; see `Found.basis`.
+    """
 
     artifacts: tuple[A, ...]
+    basis: Basis | None = None
 
     def __iter__(self) -> Iterator[A]:
         return iter(self.artifacts)
@@ -132,95 +30,73 @@ class Selection(Generic[A]):
     def __len__(self) -> int:
         return len(self.artifacts)
 
-    def __getitem__(self, position: int) -> A:
+    @overload
+    def __getitem__(self, position: int) -> A: ...
+    @overload
+    def __getitem__(self, position: slice) -> tuple[A, ...]: ...
+    def __getitem__(self, position: int | slice) -> A | tuple[A, ...]:
+        """Return the one at a place, or several."""
         return self.artifacts[position]
 
-    def find(self, **conditions: Any) -> "Selection[A]":  # noqa: ANN401
-        """Return those that also meet these conditions; see `Release.find`."""
-        tests = [_test(name, wanted) for name, wanted in conditions.items()]
-        return Selection(tuple(a for a in self.artifacts if all(test(a) for test in tests)))
+    def of(self, basis: Basis | None) -> "Selection[A]":
+        """Return the same artifacts with the numbers of one basis; conditions that were asked before stay answered."""
+        return Selection(self.artifacts, known_basis(basis))
 
-    def sort(self, field: str) -> "Selection[A]":
-        """Return them sorted by a field; `-field` reverses. Artifacts without a value come last."""
-        name = resolve_field(field.removeprefix("-"))
-        present = [a for a in self.artifacts if a.fields[name] is not None]
-        absent = [a for a in self.artifacts if a.fields[name] is None]
-        present.sort(key=lambda a: a.fields[name], reverse=field.startswith("-"))
-        return Selection((*present, *absent))
+    def meeting(self, condition: Condition) -> "Selection[A]":
+        """Return those that also meet a condition."""
+        return self._kept(a for a in self.artifacts if meets(condition, self._fields(a)))
 
-    def best(self, metric: str) -> A:
-        """Return the one with the best measured value of a metric.
+    def ordered(self, orders: Sequence[Order]) -> "Selection[A]":
+        """Return them sorted by some fields, the first one first; equals stay as they are."""
+        found = list(self.artifacts)
+        for by in reversed(orders):
+            values = {id(a): self._fields(a)[by.field] for a in found}
+            present = [a for a in found if values[id(a)] is not None]
+            present.sort(key=lambda a, values=values: values[id(a)], reverse=by.down)  # type: ignore[misc]
+            found = [*present, *(a for a in found if values[id(a)] is None)]
+        return self._kept(found)
 
-        Raises:
-            UsageError: when none has a value.
-        """
-        name = resolve_field(metric)
-        ranked = self.sort(name if name in SMALLER_IS_BETTER else f"-{name}")
-        if not ranked.artifacts or ranked[0].fields[name] is None:
-            raise UsageError(f"no artifact of the {len(self)} selected has a measured {name}; run saereg build")
-        return ranked[0]
+    def rows(self, fields: Sequence[str], limit: int | None = None) -> Iterator[tuple[Any, ...]]:
+        """Yield some fields of each; of the first `limit` only."""
+        for one in self.artifacts[:limit]:
+            values = self._fields(one)
+            yield tuple(values[name] for name in fields)
+
+    def counted(self, fields: Sequence[str], best: Aim | None = None) -> list[Count]:
+        """Return how many there are of each combination of values, sorted by them; absent values come last."""
+        groups: dict[tuple[Any, ...], list[Any]] = {}
+        for *values, value in self.rows((*fields, best.field if best else "id")):
+            groups.setdefault(tuple(values), []).append(value)
+        return sorted((Count(values, len(them), _best(them, best)) for values, them in groups.items()), key=absent_last)
+
+    def undominated(self, first: Aim, second: Aim) -> "Selection[A]":
+        """Return those that none beats in one field without being worse in the other, the best in the first first."""
+        points = [
+            (rank(x, first), rank(y, second), n)
+            for n, (x, y) in enumerate(self.rows((first.field, second.field)))
+            if x is not None and y is not None
+        ]
+        kept = {point[:2] for point in best_steps(sorted(points))}
+        return self._kept(self.artifacts[n] for x, y, n in sorted(points) if (x, y) in kept)
+
+    def _kept(self, artifacts: Iterable[A]) -> "Selection[A]":
+        return Selection(tuple(artifacts), self.basis)
+
+    def _fields(self, one: A) -> dict[str, Any]:
+        return one.fields if self.basis is None else one.fields_by(self.basis)
+
+
+def _best(values: Iterable[Any], by: Aim | None) -> float | None:
+    if by is None:
+        return None
+    return min((value for value in values if value is not None), key=lambda value: rank(value, by), default=None)
 
 
 def meeting(selection: Selection[A], conditions: Iterable[str]) -> Selection[A]:
-    """Return the artifacts that meet every condition, each written as for `parse_condition`.
+    """Return the artifacts that meet every condition, each written as for `saereg.registry.conditions.parsing`.
 
     Raises:
         UsageError: when one is no condition.
         UnknownNameError: when a field does not exist.
     """
-    for condition in conditions:
-        test = _test(*parse_condition(condition), said=condition)
-        selection = Selection(tuple(artifact for artifact in selection if test(artifact)))
-    return selection
-
-
-def _test(condition: str, wanted: Any, said: str | None = None) -> Callable[[HasFields], bool]:  # noqa: ANN401
-    name, _, operator = condition.partition("__")
-    if operator and operator not in OPERATORS:
-        raise UnknownNameError("operator", operator, OPERATORS)
-    field, compare = resolve_field(name), OPERATORS[operator or "eq"]
-
-    def test(artifact: HasFields) -> bool:
-        value = artifact.fields[field]
-        if value is None:
-            return wanted is None and operator in ("", "eq")
-        try:
-            return compare(value, wanted)
-        except TypeError:
-            kind = type(value).__name__
-            written = said or f"{condition}={wanted!r}"
-            raise UsageError(f"{written}: {field} is a {kind}, it cannot be compared so") from None
-
-    return test
-
-
-_SYMBOLS = {"<=": "le", ">=": "ge", "!=": "ne", "<": "lt", ">": "gt", "=": "eq"}
-"""Symbol in a condition → operator; longer ones are tried first."""
-
-
-def parse_condition(text: str) -> tuple[str, Any]:
-    """Return the (`field__operator`, value) of a condition such as `l0 < 64` or `architecture = topk`.
-
-    Raises:
-        UsageError: when it is no condition.
-        UnknownNameError: when its field does not exist.
-    """
-    for symbol, operator in _SYMBOLS.items():
-        name, found, value = text.partition(symbol)
-        if found and value.strip("= "):
-            field = resolve_field(name.strip())
-            return (field if operator == "eq" else f"{field}__{operator}"), _value(value.strip().lstrip("="))
-    raise UsageError(f"{text!r} is no condition; write field, one of {' '.join(_SYMBOLS)}, and a value")
-
-
-def _value(text: str) -> Any:  # noqa: ANN401
-    text = text.strip()
-    words: dict[str, Any] = {"true": True, "yes": True, "false": False, "no": False, "none": None, "null": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text.strip("'\"")
+    return selection.where(*conditions)

@@ -167,7 +167,7 @@ def test_a_release_without_evaluations_says_so_in_one_line(saereg, place):
     [
         (("nowhere",), 5, "error: nowhere is not a folder"),
         (("release:layer_9",), 2, "error: unknown artifact 'layer_9'"),
-        (("release", "--where", "nonsense"), 2, "error: 'nonsense' is no condition"),
+        (("release", "--where", "nonsense"), 2, "error: unknown field 'nonsense'"),
         (("release", "--where", "l0 > 1e9"), 5, "error: release: no artifact meets l0 > 1e9"),
         (("release/evaluation",), 5, "error: release/evaluation holds no manifest.json"),
         (("release", "--model", "tiny"), 2, "error: --model tiny: expected KEY=PATH"),

@@ -40,14 +40,16 @@ def test_an_open_release_lists_its_artifacts_in_order(pristine):
 
 
 def test_a_release_that_was_never_built_has_no_metrics(folder):
-    """But can be queried and loaded."""
+    """But stated numbers, marked as such; it can be queried and loaded."""
     (folder / "index.json").unlink()
 
     release = open_release(folder)
 
     assert release.index is None
     assert release[TOPK].metrics == {}
-    assert release[TOPK].fields["l0"] is None
+    fields = release[TOPK].fields
+    assert (fields["l0"], fields["l0_basis"]) == (3.0, "stated")
+    assert release[TOPK].fields_by("measured")["l0"] is None
     assert release[TOPK].load()(torch.zeros(2, 4)).shape == (2, 4)
 
 

@@ -11,7 +11,7 @@ from saereg.registry.files.digest import sha256_of
 from saereg.registry.files.names import WEIGHTS_FILES
 from saereg.registry.metrics.sources.opening import Surroundings, open_rows
 from saereg.registry.metrics.sources.spec import absolute, rows_of_spec
-from saereg.registry.query import Selection, parse_condition
+from saereg.registry.query import Selection, meeting
 from saereg.registry.readings.given import Value
 from saereg.registry.readings.source import open_source
 from saereg.registry.recompute.choosing import evaluations_of
@@ -141,9 +141,7 @@ def chosen_of(target: str, conditions: Sequence[str] = ()) -> tuple[Chosen, ...]
     if reference.artifact is not None:
         return (Chosen(target, open_artifact(target)),)
     if folder is None or (folder / MANIFEST_FILE).is_file():
-        found = Selection(open_release(target).artifacts)
-        for condition in conditions:
-            found = found.find(**dict([parse_condition(condition)]))
+        found = meeting(Selection(open_release(target).artifacts), conditions)
         return tuple(Chosen(target, artifact, is_one_of_many=True) for artifact in found)
     if not folder.exists():
         raise UsageError(f"{target}: no such file or folder")

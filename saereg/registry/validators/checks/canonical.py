@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from saereg.errors import UsageError
 from saereg.registry.canonical import GRAMMAR, Candidate, Choice, Number, Rule, choices, parse_rule
 from saereg.registry.claims.judge import tolerance_of
-from saereg.registry.query import fields_of, headline
+from saereg.registry.flat_fields import fields_of, headline
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject
 from saereg.schemas.manifest import Manifest
 from saereg.schemas.report import Finding

@@ -9,7 +9,7 @@ from saereg.registry.cards.blocks import lacks_warning, parts_of, render
 from saereg.registry.cards.card import CARD_FILE, Card, Row, Table
 from saereg.registry.cards.quantities import L0, METRICS, Printed, labelled, printed, quantity_of
 from saereg.registry.files.natural import natural_key
-from saereg.registry.query import fields_of
+from saereg.registry.flat_fields import fields_of
 from saereg.registry.validators.findings import finding
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject
 from saereg.registry.withdrawal import told
