@@ -34,7 +34,7 @@ def command(out: Path, seed: int) -> int:
         steps.say(demo.build(progress))
     with steps("validate at level data") as progress:
         report = demo.validate(progress)
-        steps.say(as_text(report, Context(demo.release)).strip())
+        steps.say(as_text(report, Context(root=demo.release)).strip())
     if report.errors:
         return int(ExitCode.FINDINGS)
     with steps("publish to a folder") as progress:

@@ -72,7 +72,7 @@ def command(target: str | None, flags: Flags) -> int:
     if flags.mends:
         fixes, report = _mended(target, report, context, flags)
         wanted = tuple(output for output in wanted if output.path or not flags.diff)
-    _write(report, context, wanted)
+    write_reports(report, context, wanted)
     grave = [finding for finding in report.findings if context.fails(finding)]
     if fixes is not None and (fixes.problem or (flags.diff and fixes.changed)):
         return int(ExitCode.CLEAN if flags.exit_zero else ExitCode.FINDINGS)
@@ -228,7 +228,7 @@ def _context(root: Path | None, subject: Subject, flags: Flags) -> Context:
     )
 
 
-def _write(report: Report, context: Context, wanted: tuple[Output, ...]) -> None:
+def write_reports(report: Report, context: Context, wanted: tuple[Output, ...]) -> None:
     """Render every format before the first is written: either all are there, or none is."""
     texts = [(output, RENDERERS[output.form](report, context)) for output in wanted]
     for output, text in texts:

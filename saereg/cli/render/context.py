@@ -10,6 +10,9 @@ from saereg.registry.validators.rules import RULES
 from saereg.registry.validators.rules.text import Rule, read_rule
 from saereg.schemas.report import SEVERITIES, Finding, Report, Severity
 
+SHOWN = 3
+"""Artifacts, or files, for which the same rule is shown unless more are asked for."""
+
 
 def _own_rules() -> dict[str, Rule]:
     return {code: read_rule(rule) for code, rule in RULES.items()}
@@ -29,6 +32,8 @@ class Context:
         verbose: whether everything is listed, also what repeats itself and what is ignored.
         quiet: whether the counts alone are shown.
         most: how many findings are shown to people; None for all.
+        per_code: artifacts, or files, for which the same rule is shown; the others are counted.
+        command: what was asked, for the title of a report.
     """
 
     root: Path | None = None
@@ -40,6 +45,8 @@ class Context:
     verbose: bool = False
     quiet: bool = False
     most: int | None = None
+    per_code: int = SHOWN
+    command: str = "saereg validate"
 
     def path(self, finding: Finding) -> str | None:
         """Return the file of a finding, relative to the repository that is checked out."""

@@ -20,7 +20,7 @@ def as_markdown(report: Report, context: Context) -> str:
     verdict = "failed" if fails else "passed"
     counts = report.summary
     parts = [
-        f"## saereg validate: {verdict}",
+        f"## {context.command}: {verdict}",
         escaped(headline(report)),
         "| errors | warnings | notes | ignored | not checked |\n|---:|---:|---:|---:|---:|\n"
         f"| {counts.errors} | {counts.warnings} | {counts.notes} | {counts.ignored} | {len(counts.skipped)} |",

@@ -5,15 +5,12 @@ from dataclasses import dataclass
 
 import click
 
-from saereg.cli.render.context import Context, headline
+from saereg.cli.render.context import SHOWN, Context, headline
 from saereg.cli.render.source import Source
 from saereg.cli.render.text import plural, shorten, visible
 from saereg.schemas.report import Finding, Report
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
-
-SHOWN = 3
-"""Artifacts, or files, for which the same rule is shown; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +27,22 @@ def as_text(report: Report, context: Context) -> str:
     return "\n".join([*blocks, *_summary(report, context)]) + "\n"
 
 
-def folded(findings: list[Finding], *, verbose: bool) -> list[Finding | Folded]:
-    """Return findings, those of one rule beyond its third artifact (or file) counted where the third one stands."""
+def folded(findings: list[Finding], *, verbose: bool, shown_of_each: int = SHOWN) -> list[Finding | Folded]:
+    """Return findings, those of one rule beyond its third artifact (or file) counted where the third one stands.
+
+    Args:
+        findings: in the order in which they are shown.
+        verbose: whether all are listed.
+        shown_of_each: artifacts that are listed of one rule, where not three.
+    """
     places: dict[str, dict[str, None]] = {}
     for finding in findings:
         places.setdefault(finding.code, {}).setdefault(_place(finding))
     # One more block says as much as the line that there is one more.
-    shown = {code: set(list(of)[:SHOWN] if len(of) > SHOWN + 1 and not verbose else of) for code, of in places.items()}
+    shown = {
+        code: set(list(of)[:shown_of_each] if len(of) > shown_of_each + 1 and not verbose else of)
+        for code, of in places.items()
+    }
     listed: list[Finding | Folded] = []
     last: dict[str, int] = {}
     hidden: Counter[str] = Counter()
@@ -60,7 +66,7 @@ def _blocks(report: Report, context: Context) -> list[str]:
     wanted = [f for f in report.findings if context.verbose or not f.ignored]
     blocks: list[str] = []
     left = context.most if context.most is not None else len(wanted)
-    entries = folded(wanted, verbose=context.verbose)
+    entries = folded(wanted, verbose=context.verbose, shown_of_each=context.per_code)
     for position, entry in enumerate(entries):
         if isinstance(entry, Folded):
             blocks.append(f"… and {entry.count} more of {entry.code} (--verbose shows all)\n")

@@ -11,6 +11,9 @@ from saereg.registry.validators.rules.text import RuleText
 from saereg.schemas.report import LEVELS, Finding, Level, Severity
 from saereg.schemas.settings import Ignore, Settings
 
+FEDERATION = "SR7"
+"""Family of the rules on registries; no release has findings of them."""
+
 
 @dataclass(frozen=True)
 class Grading:
@@ -56,19 +59,20 @@ class Grading:
         errors = {f.fingerprint: self._graded(f) for f in findings if f.severity == "error" and self.selects(f.code)}
         return sum(graded.severity != "error" and graded.ignored is None for graded in errors.values())
 
-    def unused(self, findings: Iterable[Finding], level: Level) -> tuple[str, ...]:
+    def unused(self, findings: Iterable[Finding], level: Level, *, federation: bool = False) -> tuple[str, ...]:
         """Return the ignores of the configuration that silenced nothing, where this level looks at all their rules.
 
         Args:
             findings: graded ones.
             level: depth of the validation.
+            federation: whether a registry was looked at and no release: each has rules of its own.
         """
         found = list(findings)
         return tuple(
             _describe(ignore)
             for ignore in self.settings.ignore
             if not any(finding.ignored and _matches(ignore, finding) for finding in found)
-            and self._looked_at(ignore, level)
+            and self._looked_at(ignore, level, federation)
         )
 
     def _graded(self, finding: Finding) -> Finding:
@@ -98,8 +102,9 @@ class Grading:
                 return ignore.reason
         return ignored(finding.code, self.chain)
 
-    def _looked_at(self, ignore: Ignore, level: Level) -> bool:
-        concerned = [rule for code, rule in self.rules.items() if code.startswith(ignore.rules) and self.selects(code)]
+    def _looked_at(self, ignore: Ignore, level: Level, federation: bool) -> bool:
+        codes = [code for code in self.rules if code.startswith(ignore.rules) and self.selects(code)]
+        concerned = [self.rules[code] for code in codes if code.startswith(FEDERATION) is federation]
         # A prefix may be meant for a rule that only a deeper level looks at.
         return bool(concerned) and all(LEVELS.index(rule.level) <= LEVELS.index(level) for rule in concerned)
 

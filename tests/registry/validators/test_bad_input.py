@@ -383,6 +383,7 @@ INVENTORIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INVENTORIES)
 def test_a_manifest_of_a_million_entries_is_one_finding(release, name):
     """It is answered within seconds, with exit code 1: a million errors help nobody."""

@@ -7,6 +7,8 @@ from saereg.registry.validators.rules import (
     cards,
     documents,
     evidence,
+    federation,
+    federation_numbers,
     hub,
     layout,
     numbers,
@@ -27,6 +29,7 @@ FAMILIES = {
     "SR4": "numbers",
     "SR5": "cards",
     "SR6": "the Hub",
+    "SR7": "federation",
 }
 """First three characters of a code → what its rules are about."""
 
@@ -45,6 +48,8 @@ _ALL: tuple[type[RuleText], ...] = (
     *hub.RULES,
     *withdrawal.RULES,
     *remote.RULES,
+    *federation.RULES,
+    *federation_numbers.RULES,
 )
 
 RULES: dict[str, type[RuleText]] = {rule.__name__: rule for rule in sorted(_ALL, key=lambda rule: rule.__name__)}

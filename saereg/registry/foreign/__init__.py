@@ -1,0 +1,1 @@
+"""Inventories of other makes: documents that list dictionaries in a shape of their own."""
