@@ -8,7 +8,9 @@
     x_hat = dictionary(x)                                    # (batch, d_in), normalization and skip included
     f = dictionary.encode(x)                                 # (batch, d_sae)
 
-    saereg.load("demo-out/release:layer_1/topk_32")          # the same, by reference
+    saereg.load("demo-out/release:layer_2/topk_32")          # the same, by reference
+    saereg.find(model="pythia-160m", l0__lt=300).best("ev")  # over the catalogue: saereg registry add
+    saereg.sql("SELECT reference, l0 FROM artifacts WHERE ev > 0.9")   # the catalogue, read-only
     report = saereg.validate("demo-out/release", level="weights")
     saereg.publish("demo-out/release", "dir:published")      # only ever from a report without errors
     saereg.verify("hf://org/name@v1.0.0")                    # what is out there against its index, without weights
@@ -22,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from saereg.api import find, load, open, publish, validate, verify
+    from saereg.api import find, load, open, publish, sql, validate, verify
 
-__all__ = ["__version__", "find", "load", "open", "publish", "validate", "verify"]
+__all__ = ["__version__", "find", "load", "open", "publish", "sql", "validate", "verify"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the functions of the public interface, imported on first use

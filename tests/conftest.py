@@ -1,6 +1,5 @@
-"""What tests are spared: digests and reports that the user of this machine keeps, and how pytest was started."""
+"""What tests are spared: digests, reports and the catalogue that a user keeps, and how pytest was started."""
 
-import os
 import signal
 
 import pytest
@@ -18,11 +17,9 @@ def interruptible():
 
 @pytest.fixture(scope="session", autouse=True)
 def own_state(tmp_path_factory):
-    """Let saereg, and every process that a test starts, keep its state in a folder of this run."""
-    before = os.environ.get("SAEREG_CACHE")
-    os.environ["SAEREG_CACHE"] = str(tmp_path_factory.mktemp("state"))
-    yield
-    if before is None:
-        del os.environ["SAEREG_CACHE"]
-    else:
-        os.environ["SAEREG_CACHE"] = before
+    """Let saereg, and every process that a test starts, keep its state and its catalogue in a folder of this run."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAEREG_CACHE", str(folder))
+        patch.setenv("SAEREG_CATALOG", str(folder / "catalog.sqlite"))
+        yield

@@ -18,6 +18,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "init": "Turn a grid of checkpoints into a release.",
         "convert": "Convert a dictionary to another layout, with proof.",
         "build": "Look at every file of a release and write index.json.",
+        "upgrade": "Turn documents of an earlier or foreign make into today's.",
     },
     "Check": {
         "detect": "Name the layout of a dictionary and say why.",
@@ -37,8 +38,13 @@ GROUPS: dict[str, dict[str, str]] = {
         "hub": "A hub of your own on this machine, to rehearse on.",
     },
     "Query": {
-        "ls": "List the artifacts of one or many releases.",
+        "ls": "List artifacts: of releases, or of the whole catalogue.",
         "show": "Show one release or one artifact.",
+        "load": "Fetch one artifact, compare it with its index, say what it is.",
+        "diff": "Say what changed between two releases.",
+        "sql": "Ask the catalogue in SQL; nothing can be changed.",
+        "coverage": "Which model families have checkpoints, dictionaries, results.",
+        "registry": "Fill the catalogue; check and write registries of others.",
     },
     "Train": {
         "train": "Collect activations and train dictionaries.",
@@ -106,13 +112,18 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
+def _flush() -> None:
+    if sys.stdout is not None:  # it is None where the shell closed it
+        sys.stdout.flush()
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
         words = list(arguments) if arguments is not None else None
         colour = False if os.environ.get("NO_COLOR") else None
         code = cli.main(args=words, prog_name="saereg", standalone_mode=False, color=colour)
-        sys.stdout.flush()
+        _flush()
         return int(code or ExitCode.CLEAN)
     except click.exceptions.Abort as error:
         click.echo("stopped", err=True)

@@ -28,9 +28,16 @@ executor_option = click.option(
 
 
 where_option = click.option(
-    "--where", multiple=True, help="Condition such as 'l0 < 64' or 'kind = sae'; repeatable, all must hold."
+    "--where", multiple=True, help="Condition such as 'l0 < 64 and not canonical'; repeatable, all must hold."
 )
 """Which artifacts; `saereg.registry.query.meeting` reads it."""
+
+catalog_option = click.option(
+    "--catalog",
+    type=click.Path(path_type=Path),
+    help="File of the catalogue.  [default: $SAEREG_CATALOG, or catalog.sqlite in the user's data folder]",
+)
+"""Which catalogue; None is that of `saereg.registry.catalog.store.catalog_path`."""
 
 
 def _with_numbers(_context: object, _option: object, device: str) -> str:

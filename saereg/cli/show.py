@@ -1,13 +1,21 @@
 """`saereg show`."""
 
 import json
+from pathlib import Path
 
 import click
 
+from saereg.cli.options import catalog_option
+from saereg.cli.render.catalogued import catalogued_json, catalogued_text
 from saereg.cli.render.claims import verdict_text
+from saereg.cli.render.graph import GRAPHS
 from saereg.cli.render.text import next_step, number, plural, size, table, visible
 from saereg.errors import DocumentError, UsageError
+from saereg.registry.catalog.lineage import graph_of
+from saereg.registry.catalog.showing import shown
+from saereg.registry.catalog.store import catalog_path
 from saereg.registry.claims.fits import setting
+from saereg.registry.conditions.fields import DESCRIBING
 from saereg.registry.refs import parse_reference
 from saereg.registry.release import MANIFEST_FILE, Release, ReleaseArtifact, open_artifact, open_release
 from saereg.registry.withdrawal import told
@@ -15,12 +23,38 @@ from saereg.schemas.index import IndexArtifact
 from saereg.schemas.metrics import Claim, Verdict
 from saereg.schemas.provenance import Provenance
 
+ELSEWHERE = (
+    "id", "reference", "release", "release_name", "version", "license", "path", "model_name", "dtype", "weights_sha256",
+    "size", "neuronpedia_id", "repo", "folder",
+)  # fmt: skip
+"""Fields of an artifact that `show` does not list among those that describe it."""
+
 
 @click.command()
 @click.argument("target")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(target: str, form: str) -> None:
-    """Show one release, or one artifact (release:artifact_id or its folder): claims, evidence, semantics."""
+@click.option("--format", "form", type=click.Choice(["text", "json", "mermaid"]), default="text", show_default=True)
+@click.option("--graph", is_flag=True, help="Show sisters, what it was made from, and what was made from it.")
+@click.option("--depth", type=click.IntRange(1, 20), default=3, show_default=True, help="Steps of --graph.")
+@catalog_option
+def command(target: str, form: str, graph: bool, depth: int, catalog: Path | None) -> None:
+    """Show one release, or one artifact (release:artifact_id or its folder): claims, evidence, semantics.
+
+    TARGET may also be a name that the catalogue knows: name[@version][:artifact], org/repo@latest, …:canonical. Of an
+    artifact of another make, what the catalogue has: stated and assumed values, and their source.
+    """
+    own = ("--catalog", catalog) if catalog else ()
+    if graph:
+        click.echo(GRAPHS[form](graph_of(target, depth, catalog or catalog_path())), nl=False)
+        next_step("saereg show", target, *own)
+        return
+    if form == "mermaid":
+        raise UsageError("--format mermaid draws a graph; add --graph")
+    found = shown(target, catalog or catalog_path())
+    if not isinstance(found, str):
+        click.echo(catalogued_json(found) if form == "json" else catalogued_text(found), nl=False)
+        next_step("saereg load", found[0].reference, *own)
+        return
+    target = found
     release = _release(target)
     if release is not None:
         click.echo(release.manifest.text() if form == "json" else _release_text(release), nl=False)
@@ -66,6 +100,8 @@ def _release_text(release: Release) -> str:
         ("artifacts", str(len(release))),
         ("sites", ", ".join(manifest.sites)),
         ("evaluations", ", ".join(f"{n} ({e.rows} rows)" for n, e in manifest.evaluations.items()) or "–"),
+        *(("sister", target) for target in info.sister_releases),
+        *(("derived from", target) for target in info.derived_from),
     ]
     if release.index:
         files = release.index.all_files()
@@ -89,8 +125,9 @@ def _made_from(provenance: Provenance) -> list[tuple[str, str]]:
 
 def _artifact_text(artifact: ReleaseArtifact) -> str:
     fields = {n: v for n, v in artifact.fields.items() if v is not None and v is not False and v != ()}
-    skip = set(artifact.metrics) | {"id", "release"}
-    rows = [(name, number(value)) for name, value in fields.items() if name not in skip]
+    rows = [(name, number(value)) for name, value in fields.items() if name in DESCRIBING and name not in ELSEWHERE]
+    rows += [("neuronpedia", artifact.claim.neuronpedia_id)] if artifact.claim.neuronpedia_id else []
+    rows += [("derived from", target) for target in artifact.claim.derived_from]
     if artifact.withdrawn:
         rows = [("withdrawn", told(artifact.withdrawn)), *(row for row in rows if row[0] != "withdrawn")]
     text = f"{artifact.id}\n" + _rows(rows)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from saereg.registry.semantics import semantics_of
 from saereg.schemas.artifact_config import ArtifactConfig
 from saereg.schemas.cfg_crosscoder import CrosscoderConfig
 from saereg.schemas.cfg_native import CrossLayerConfig
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
 
 
 class Dictionary:
@@ -69,6 +72,19 @@ class Dictionary:
         place = torch.device(device) if device is not None else self.device
         moved._set(Checkpoint(self.cfg, self.weights, self._source), dtype or self.dtype, place)
         return moved
+
+    def to_saelens(self) -> "SAE":
+        """Return it as an object of SAELens, of the same function, type and device.
+
+        Raises:
+            FormatError: with the reason, when SAELens has no words for it, as for crosscoders.
+            MissingExtraError: without SAELens.
+        """
+        from saereg.registry.saelens_object import to_saelens
+
+        dtype = str(self.dtype).removeprefix("torch.")
+        cfg = self.cfg if self.dtype == _widest(self.cfg) else self.cfg.model_copy(update={"dtype": dtype})
+        return to_saelens(Checkpoint(cfg, self.weights, self._source), str(self.device))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return x_hat in the units of the output site.

@@ -12,8 +12,6 @@ import pytest
 from saereg.cli import run
 from tests.releases import tiny_release
 
-QUIET = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "SAEREG_TRACEBACK")}
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -64,9 +62,8 @@ def process(place):
 
     def answer(*words: object, **environment: str) -> Answer:
         command = [sys.executable, "-m", "saereg", *(str(word) for word in words)]
-        done = subprocess.run(
-            command, cwd=place, env=QUIET | environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        own = os.environ | environment  # as it is now: the folders of this run are in it
+        done = subprocess.run(command, cwd=place, env=own, capture_output=True, text=True, timeout=60, check=False)
         return Answer(done.returncode, done.stdout, done.stderr)
 
     return answer

@@ -59,7 +59,7 @@ def test_the_format_never_changes_the_exit_code(saereg, place, form):
 
 def test_3_a_bug_is_one_line(saereg, monkeypatch):
     """No traceback; and where to find it."""
-    monkeypatch.setattr("saereg.cli.ls.open_release", _fail)
+    monkeypatch.setattr("saereg.registry.release.open_release", _fail)
     answer = saereg("ls", "release")
     assert (answer.code, answer.out) == (ExitCode.INTERNAL, "")
     expected = "internal error: RuntimeError: the reactor is cold (SAEREG_TRACEBACK=1 shows where; please report it)\n"
@@ -68,7 +68,7 @@ def test_3_a_bug_is_one_line(saereg, monkeypatch):
 
 def test_3_with_its_traceback_on_demand(saereg, monkeypatch):
     """SAEREG_TRACEBACK=1 lets the error through."""
-    monkeypatch.setattr("saereg.cli.ls.open_release", _fail)
+    monkeypatch.setattr("saereg.registry.release.open_release", _fail)
     monkeypatch.setenv("SAEREG_TRACEBACK", "1")
     with pytest.raises(RuntimeError, match="the reactor is cold"):
         saereg("ls", "release")
@@ -88,7 +88,7 @@ def test_3_with_its_traceback_on_demand(saereg, monkeypatch):
 )
 def test_2_memory_that_runs_out_is_no_bug(saereg, monkeypatch, error, line):
     """Whoever asks for more than the machine has is told what to take less of."""
-    monkeypatch.setattr("saereg.cli.ls.open_release", lambda target: _raise(error))
+    monkeypatch.setattr("saereg.registry.release.open_release", lambda target: _raise(error))
     answer = saereg("ls", "release")
     assert answer.code == ExitCode.USAGE
     assert answer.err.startswith(line)
@@ -151,8 +151,14 @@ TYPOS = [
     (["ls", "release", "--where", "kund = sae"], "unknown field 'kund'; did you mean 'kind'?"),
     (["ls", "release", "--sort", "layr"], "unknown field 'layr'; did you mean 'layer'?"),
     (["ls", "release", "--columns", "id,d_sea"], "unknown field 'd_sea'; did you mean 'd_sae'?"),
-    (["ls", "release", "--where", "l0"], "'l0' is no condition; write field, one of <= >= != < > =, and a value"),
-    (["ls", "release", "--where", "kind < 3"], "kind < 3: kind is a str, it cannot be compared so"),
+    (
+        ["ls", "release", "--where", "l0"],
+        "'l0' column 3: expected one of < <= > >= = == != <>, is, in, between, like, contains after l0, found the end",
+    ),
+    (
+        ["ls", "release", "--where", "kind < 3"],
+        "'kind < 3' column 8: kind is a text, it cannot be compared so: '9' comes after '10'",
+    ),
     (["show", "release:layer_1/topkk"], "unknown artifact 'layer_1/topkk'; did you mean 'layer_1/topk'?"),
     (["rule", "srr421"], "unknown rule 'SRR421'; did you mean 'SR421'?"),
     (["schema", "manifst"], "unknown document 'manifst'; did you mean 'manifest'?"),
@@ -263,7 +269,7 @@ def test_an_interrupt_is_one_word(saereg, monkeypatch):
     def interrupt(target):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("saereg.cli.ls.open_release", interrupt)
+    monkeypatch.setattr("saereg.registry.release.open_release", interrupt)
     answer = saereg("ls", "release")
     assert (answer.code, answer.out, answer.err.strip()) == (130, "", "stopped")
 
@@ -294,3 +300,10 @@ def test_building_without_torch_names_the_extra(saereg, place, monkeypatch, word
     assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
     assert "saereg[torch]" in answer.err
     assert (place / "release/manifest.json").read_bytes() == before
+
+
+def test_a_process_of_a_test_asks_the_catalogue_of_this_run(process):
+    """Not that of the user: no test puts anything into it."""
+    answer = process("sql", "SELECT 1")
+    assert answer.code == ExitCode.USAGE
+    assert answer.err.startswith(f"error: {os.environ['SAEREG_CATALOG']}: ")

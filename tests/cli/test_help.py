@@ -1,5 +1,6 @@
 """Help is quick, grouped and complete."""
 
+import json
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -15,21 +16,29 @@ MEASURING = ("build", "metrics recompute", "metrics transfer")
 """Commands that hand work to others."""
 
 SPY = """
-import sys
+import json, sys
 from saereg.cli import run
-code = run({words!r})
 heavy = ("torch", "numpy", "pydantic", "huggingface_hub", "safetensors", "transformers", "sae_lens", "jsonschema")
-sys.stderr.write(f"{{code}} {{len(sys.modules)}} {{[name for name in heavy if name in sys.modules]}}")
+answers = []
+for words in json.loads(sys.argv[1]):
+    before = set(sys.modules)
+    code = run(words)
+    answers.append((code, len(sys.modules), [name for name in heavy if name in sys.modules and name not in before]))
+sys.stderr.write("\\n" + json.dumps(answers))
 """
 
 
-def _spy(*words: str) -> tuple[int, int, list[str]]:
-    """Return (exit code, number of modules, heavy libraries) of a command in a fresh process."""
-    done = subprocess.run(
-        [sys.executable, "-c", SPY.format(words=list(words))], capture_output=True, text=True, timeout=60, check=True
-    )
-    code, count, heavy = done.stderr.rsplit("\n", 1)[-1].split(" ", 2)
-    return int(code), int(count), eval(heavy)
+def _spy(*commands: list[str]) -> list[list]:
+    """Return (exit code, number of modules, heavy libraries that it imported) of each command, in one new process."""
+    line = [sys.executable, "-c", SPY, json.dumps(commands)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
+    return json.loads(done.stderr.rsplit("\n", 1)[-1])
+
+
+@pytest.fixture(scope="module")
+def helps():
+    """Verb → what its help costs, one after the other: a library counts for the first that imports it."""
+    return dict(zip(VERBS, _spy(*([verb, "--help"] for verb in VERBS)), strict=True))
 
 
 def test_help_lists_every_verb_in_five_groups(saereg):
@@ -47,15 +56,15 @@ def test_help_lists_every_verb_in_five_groups(saereg):
 
 def test_help_imports_neither_torch_nor_pydantic():
     """Only click and the standard library."""
-    code, count, heavy = _spy("--help")
+    [(code, count, heavy)] = _spy(["--help"])
     assert (code, heavy) == (0, [])
     assert count < 250
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_help_of_a_verb_costs_no_torch(verb):
+def test_the_help_of_a_verb_costs_no_torch(verb, helps):
     """Every verb of the table exists, explains itself and imports no heavy library but pydantic for it."""
-    code, _, heavy = _spy(verb, "--help")
+    code, _, heavy = helps[verb]
     assert code == 0
     assert set(heavy) <= {"pydantic"}
 
@@ -88,7 +97,7 @@ def test_every_line_of_help_fits_100_columns(saereg):
 
 def test_querying_costs_neither_torch_nor_the_hub_client(place):
     """ls reads JSON only."""
-    code, _, heavy = _spy("ls", str(place / "release"))
+    [(code, _, heavy)] = _spy(["ls", str(place / "release")])
     assert (code, heavy) == (0, ["pydantic"])
 
 

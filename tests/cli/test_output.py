@@ -84,10 +84,17 @@ def test_the_table_of_a_release(saereg):
     """Numbers stand right, absent values are a dash and never a zero, columns without values are left out."""
     answer = saereg("ls", "release")
     lines = answer.out.splitlines()
-    assert lines[0] == "id                    kind        arch        layer  d_in  d_sae  k  seed      ev     l0  dead"
-    assert lines[1] == "layer_1/topk          sae         topk            1     4     10  3     0  -3.623  2.917     0"
-    assert lines[4] == "W_U/cross-snapshot-2  crosscoder  jumprelu        –     4     10  –     0  -11.09      –   0.1"
+    assert (
+        lines[0] == "id                    kind        arch        layer  d_in  d_sae  k  seed      ev         l0  dead"
+    )
+    assert (
+        lines[1] == "layer_1/topk          sae         topk            1     4     10  3     0  -3.623      2.917     0"
+    )
+    assert (
+        lines[4] == "W_U/cross-snapshot-2  crosscoder  jumprelu        –     4     10  –     0  -11.09  3.625/src   0.1"
+    )
     assert len(lines) == 5
+    assert answer.err.startswith("/src: active latents per source of a crosscoder (l0_per_source_mean)\n")
 
 
 def test_several_releases_are_told_apart(saereg, place):
@@ -112,14 +119,14 @@ def test_conditions_add_up(saereg):
     """Every --where must hold, and an absent value meets none."""
     answer = saereg("ls", "release", "--where", "kind = sae", "--where", "l0 > 3", "--format", "ids")
     assert answer.out == "layer_1/jumprelu\n"
-    assert saereg("ls", "release", "--where", "l0 < 1000", "--format", "ids").out.count("\n") == 3
+    assert saereg("ls", "release", "--where", "k < 1000", "--format", "ids").out.count("\n") == 1
     assert saereg("ls", "release", "--where", "layer != 7", "--format", "ids").out.count("\n") == 3
 
 
 def test_sorting_puts_absent_values_last_both_ways(saereg):
     """Because they are neither large nor small."""
-    up = saereg("ls", "release", "--sort", "l0", "--format", "ids").out.split()
-    down = saereg("ls", "release", "--sort=-l0", "--format", "ids").out.split()
+    up = saereg("ls", "release", "--sort", "layer,l0", "--format", "ids").out.split()
+    down = saereg("ls", "release", "--sort=-layer,-l0", "--format", "ids").out.split()
     assert up == ["layer_1/topk", "layer_1/jumprelu", "layer_1/transcoder", "W_U/cross-snapshot-2"]
     assert down == ["layer_1/transcoder", "layer_1/jumprelu", "layer_1/topk", "W_U/cross-snapshot-2"]
 
@@ -129,7 +136,7 @@ def test_ls_as_json_has_every_field_and_null_where_there_is_no_value(saereg):
     rows = json.loads(saereg("ls", "release", "--format", "json").out)
     assert [row["id"] for row in rows][:2] == ["layer_1/topk", "layer_1/jumprelu"]
     assert rows[0]["seed"] == 0
-    assert rows[3]["l0"] is None
+    assert rows[3]["k"] is None
     assert rows[3]["steps"] == [0, 1000]
     assert json.loads(saereg("ls", "release", "--where", "l0>99", "--format", "json").out) == []
 

@@ -18,6 +18,8 @@ def shorten(text: str, width: int) -> str:
 
 def visible(text: str) -> str:
     """Return a text of one line whose control and invisible characters are written out: they would move the cursor."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
@@ -56,8 +58,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _is_number(cell: str) -> bool:
+    """Whether a cell is a number, perhaps with the marks of `saereg ls` behind it."""
     try:
-        float(cell)
+        float(cell.removesuffix("*").removesuffix("/src"))
     except ValueError:
         return False
     return True

@@ -1,0 +1,1 @@
+"""What may enter a catalogue: releases, the SAELens registry, foreign inventories; each becomes rows."""
