@@ -4,8 +4,12 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from saereg.cli.render.coverage import as_markdown, rules_markdown
 from saereg.cli.render.rule import markdown
 from saereg.cli.render.rule import overview as table_of_rules
+from saereg.registry.coverage.facts import load_facts
+from saereg.registry.coverage.rules import listed
+from saereg.registry.coverage.table import coverage
 from saereg.registry.formats import FORMATS
 from saereg.registry.readings.format import Format
 from saereg.registry.validators.profiles import POLICIES, PROFILES, Profile
@@ -95,9 +99,20 @@ def _lighter(rule: Rule) -> str:
     return f" (its {' and '.join(f'{severity}s' for severity in rule.also)} may be)" if rule.also else ""
 
 
+def coverage_rules() -> str:
+    """Return the table of the rules that decide a cell of the coverage table."""
+    return rules_markdown(listed())
+
+
+def coverage_table() -> str:
+    """Return the coverage table without a catalogue, with its sources."""
+    return as_markdown(coverage(load_facts(), None)).rstrip()
+
+
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "formats.md": {"overview": overview, "layouts": layouts},
     "validate.md": {"profiles": profiles, "unsilenced": unsilenced},
+    "coverage.md": {"rules": coverage_rules, "table": coverage_table},
 }
 """Page → name of a generated part → what writes it."""
 

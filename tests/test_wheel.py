@@ -109,8 +109,12 @@ def test_the_wheel_holds_one_package_its_licence_and_every_schema(wheel):
 def test_every_file_of_the_package_is_in_the_wheel(wheel):
     """And is the same."""
     archive = zipfile.ZipFile(wheel)
-    ours = {path.relative_to(ROOT).as_posix() for kind in ("py", "j2") for path in (ROOT / "saereg").rglob(f"*.{kind}")}
-    assert ours == {name for name in archive.namelist() if name.endswith((".py", ".j2"))}
+    ours = {
+        path.relative_to(ROOT).as_posix()
+        for kind in ("py", "j2", "yaml")
+        for path in (ROOT / "saereg").rglob(f"*.{kind}")
+    }
+    assert ours == {name for name in archive.namelist() if name.endswith((".py", ".j2", ".yaml"))}
 
 
 def test_both_commands_are_declared(wheel):
@@ -147,6 +151,14 @@ def test_help_validate_and_query_work_without_torch(saereg):
     assert "round trip" not in saereg("show", "release").stdout
     assert "golden vectors" in saereg("show", "release:layer_1/topk").stdout
     assert saereg("schema", "manifest").returncode == saereg("rule", "SR421").returncode == 0
+
+
+def test_the_coverage_table_is_made_without_torch_and_without_a_catalogue(saereg):
+    """Its facts are in the wheel."""
+    answer = saereg("coverage", "--format", "csv", "--columns", "checkpoints", "--catalog", "none.sqlite")
+    assert (answer.returncode, answer.stderr.count("\n")) == (2, 1)
+    answer = saereg("coverage", "--format", "csv", "--columns", "checkpoints")
+    assert "Pythia,pythia,checkpoints,yes,154 steps,checkpoints-schedule,true," in answer.stdout
 
 
 def test_the_public_interface_works_without_torch(python, place):

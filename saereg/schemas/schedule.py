@@ -39,6 +39,13 @@ class Schedule:
         at = bisect_left(self.steps, step)
         return at < len(self.steps) and self.steps[at] == step
 
+    @property
+    def size(self) -> int | None:
+        """How many steps there are, or None for a rule without end."""
+        if not self.every:
+            return len(self.steps)
+        return None if self.last is None else self.last // self.every + 1
+
     def nearest(self, step: int) -> int:
         """Return the step of the schedule that is nearest; of two that are as near, the smaller."""
         if self.every:

@@ -1,0 +1,1 @@
+"""Which families of models have checkpoints, dictionaries and results: sourced facts, and the catalogue."""
