@@ -11,6 +11,9 @@ from saereg.errors import UnknownNameError
 from saereg.schemas.artifact_config import CONFIG
 from saereg.schemas.collection import Collection
 from saereg.schemas.conversion import Conversion
+from saereg.schemas.coverage import Coverage
+from saereg.schemas.difference import Difference
+from saereg.schemas.facts import Facts
 from saereg.schemas.index import Index
 from saereg.schemas.lock import Lock
 from saereg.schemas.manifest import Manifest
@@ -40,6 +43,9 @@ DOCUMENTS: dict[str, TypeAdapter[Any]] = {
     "train-sweep": TypeAdapter(SweepConfig),
     "conversion": TypeAdapter(Conversion),
     "transfer": TypeAdapter(TransferMatrix),
+    "difference": TypeAdapter(Difference),
+    "facts": TypeAdapter(Facts),
+    "coverage": TypeAdapter(Coverage),
 }
 """Every document with a schema; the major version is part of the file name."""
 
