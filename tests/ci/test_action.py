@@ -199,6 +199,7 @@ def test_snippets_are_run_only_when_asked_for(validate, tmp_path):
     assert [("--run-snippets" in call) for call in (tmp_path / "calls").read_text().splitlines()] == [False, True]
 
 
+@pytest.mark.slow
 def test_the_summary_of_a_hopeless_release_stays_below_what_github_shows(validate, workspace):
     """More than a megabyte is not shown at all."""
     folder = workspace / "my release/notes"

@@ -114,6 +114,7 @@ def test_the_token_is_asked_for_the_target_alone(step, tmp_path, target, resourc
     assert (tmp_path / "resources").read_text() == f"{resource}\n"
 
 
+@pytest.mark.slow
 def test_values_are_never_code(step, tmp_path):
     """Neither target nor folder."""
     for values in ({"RELEASE": '"; touch hacked; "'}, {"TARGET": "dir:$(touch hacked)"}, {"LEVEL": "`touch hacked`"}):

@@ -46,6 +46,10 @@ def test_a_date_is_what_was_written(tmp_path):
         ("a: !!binary aGVsbG8=", "/a is neither a word nor a number"),
         ("a: " + "9" * 5000, "the limit (4300 digits)"),
         ("a: " + "9" * 50, "/a is neither a word nor a number"),
+        ("a: !!int ''", "a value is not of the tag"),
+        ("a: !!bool maybe", "a value is not of the tag"),
+        ("a: !!timestamp x", "a value is not of the tag"),
+        ("a: !!map [1]", "a value is not of the tag"),
         ("a: &a\n  b: *a", "found unconstructable recursive node"),
         ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
         (

@@ -90,6 +90,7 @@ print(*grown)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process alone is Linux' to tell")
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path):
     """Ten times the tensors, half a gigabyte in all: the tiles are as large, and there are more of them."""
     command = [sys.executable, "-c", LOOK, str(tmp_path), "20000"]

@@ -133,6 +133,7 @@ def ends(config) -> list[str]:
     return [f"{name}/960", f"{name}/final"] if config.optimization.snapshots else [name]
 
 
+@pytest.mark.slow
 def test_after_50_steps_two_processes_have_the_weights_of_one(trained, configs):
     root, _, _ = trained
     for config in configs.values():
@@ -141,6 +142,7 @@ def test_after_50_steps_two_processes_have_the_weights_of_one(trained, configs):
             assert farthest(root / "one" / name, root / "two" / name) < bound, name
 
 
+@pytest.mark.slow
 def test_the_release_of_two_processes_has_the_files_of_one_and_is_clean(trained, configs, trajectory):
     root, _, _ = trained
     assert files(root / "one") == files(root / "two")
@@ -160,6 +162,7 @@ def test_the_release_of_two_processes_has_the_files_of_one_and_is_clean(trained,
     assert [(one.code, one.message) for one in found["one"]] == [(one.code, one.message) for one in found["two"]]
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_stops_both_after_one_step_and_they_go_on_to_the_same_bytes(trained):
     root, noted, _ = trained
     name = "cross/batchtopk"
@@ -168,6 +171,7 @@ def test_a_signal_to_one_process_stops_both_after_one_step_and_they_go_on_to_the
         assert (root / "again" / name / file).read_bytes() == (root / "two" / name / file).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_another_number_of_processes(trained):
     root, _, _ = trained
     for folder, name in (("more", "cross/jumprelu"), ("less", "cross/gated")):
@@ -266,6 +270,7 @@ def test_processes_go_on_from_the_newest_checkpoint_of_all(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_parts_of_uneven_length_are_joined_ranked_and_added_up(trained):
     _, noted, _ = trained
     expected = {
@@ -280,11 +285,13 @@ def test_parts_of_uneven_length_are_joined_ranked_and_added_up(trained):
     assert noted[0]["exchanges"] == noted[1]["exchanges"] == expected
 
 
+@pytest.mark.slow
 def test_a_number_that_is_none_in_one_process_is_none_in_all(trained):
     _, noted, _ = trained
     assert noted[0]["poisoned"] is noted[1]["poisoned"] is True
 
 
+@pytest.mark.slow
 def test_only_the_first_process_prints(trained):
     assert trained[2] == "printed by 0\n"
 
