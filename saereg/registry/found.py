@@ -149,7 +149,7 @@ class Found(ABC, Generic[A]):
         """
         return self.ordered([order(name) for name in fields])
 
-    def best(self, metric: str) -> A:
+    def best(self, metric: str = "explained_variance") -> A:
         """Return the one with the best value of a metric; of several the first.
 
         Raises:
@@ -175,7 +175,7 @@ class Found(ABC, Generic[A]):
         names = tuple(resolve_field(name) for name in fields)
         return Groups(self, names, {one.values: one.size for one in self.counted(names)})
 
-    def frontier(self, first: str, second: str) -> Self:
+    def frontier(self, first: str = "l0", second: str = "explained_variance") -> Self:
         """Return those that no other beats in one of two fields without being worse in the other.
 
         Equal ones all stay; those without one of the values are left out. They come with the best in `first` first.

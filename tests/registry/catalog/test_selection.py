@@ -138,6 +138,8 @@ def test_a_frontier_has_equal_points_and_none_that_is_beaten(catalog):
 
     assert ids(found.frontier("l0", "ev")) == ["a", "b", "b2", "c"]
     assert ids(found.frontier("ev", "l0")) == ["c", "b", "b2", "a"]
+    assert ids(found.frontier()) == ids(found.frontier("l0", "explained_variance"))
+    assert found.best().id == found.best("explained_variance").id
     assert ids(found.frontier("+l0", "ev")) == ["tens 9", "tens 10", "c"]
     assert ids(found.find(basis="measured").frontier("l0", "ev")) == ["a", "b", "b2"]
     with pytest.raises(UsageError, match=r"whether small values of layer are good ones: write -layer or \+layer"):
