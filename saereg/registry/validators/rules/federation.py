@@ -124,8 +124,8 @@ class SR707(RuleText):
     Why: A second name copies the row and not the reference to it: `canonical` repeats a path, and when one of the two
     is corrected the other stays as it was. Counts and sweeps over the registry take the SAE twice.
 
-    Fix: Where it is meant as an alias, keep numbers and ids of both rows alike; a catalogue of saereg keeps it as an
-    alias. Where it is a slip, correct the path.
+    Fix: Where it is meant as an alias, keep numbers and ids of both rows alike; a catalogue of saereg gives both one
+    reference, and within a release keeps one row and an alias. Where it is a slip, correct the path.
 
     Bad: pretrained_saes.yaml
         - id: blocks.4.hook_resid_pre
