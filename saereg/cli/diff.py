@@ -14,6 +14,8 @@ from saereg.cli.render.difference import as_text
 from saereg.cli.render.difference_markdown import as_markdown
 from saereg.cli.render.text import next_step
 from saereg.errors import ExitCode, UnknownNameError, UsageError
+from saereg.registry.catalog.showing import openable
+from saereg.registry.catalog.store import catalog_path
 from saereg.registry.differences.changelog import section
 from saereg.registry.differences.inserting import write_section
 from saereg.registry.differences.numbers import Tolerances
@@ -70,9 +72,11 @@ def command(old: str, new: str, flags: Flags) -> int:
     """Say what changed between two releases, or two artifacts, and which version that demands.
 
     Only documents are read, no weights. OLD and NEW are folders, hf://org/repo@revision or org/repo@revision, or
-    artifacts of such (release:artifact_id); @revision alone as NEW is another revision of OLD.
+    artifacts of such (release:artifact_id), or names that the catalogue knows; @revision alone as NEW is another
+    revision of OLD.
     """
     _require_fitting(flags)
+    old, new = (name if name.startswith("@") else openable(name, catalog_path()) for name in (old, new))
     found = compared_targets(old, new, Tolerances(_tolerances(flags.metric_tolerance)))
     if flags.changelog:
         _changelog(found, flags)

@@ -115,9 +115,11 @@ def command(targets: tuple[str, ...], catalog: Path | None, **options: Any) -> N
 
 
 def _list_releases(targets: tuple[str, ...], options: dict[str, Any]) -> None:
+    from saereg.registry.catalog.showing import openable
+    from saereg.registry.catalog.store import catalog_path
     from saereg.registry.release import open_release
 
-    releases = {target: open_release(target) for target in targets}
+    releases = {target: open_release(openable(target, catalog_path())) for target in targets}
     everything = Selection(tuple(artifact for release in releases.values() for artifact in release))
     chosen = _chosen(everything, options)
     if options["group_by"] is not None:

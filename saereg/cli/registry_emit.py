@@ -74,6 +74,8 @@ def command(kind: str | None, target: str | None, **flags: Any) -> None:  # noqa
     Numbers are those that saereg measured; what nobody measured or stated is absent. Artifacts that the other registry
     cannot have are named on stderr, each with the reason. Without KIND, the kinds are listed.
     """
+    from saereg.registry.catalog.showing import openable
+    from saereg.registry.catalog.store import catalog_path
     from saereg.registry.emitting import EMITTERS, Wishes
     from saereg.registry.emitting.subject import open_subject
 
@@ -87,7 +89,7 @@ def command(kind: str | None, target: str | None, **flags: Any) -> None:  # noqa
     _require_its_own(kind, wanted)
     if target is None:
         raise click.UsageError("missing argument 'TARGET'", click.get_current_context())
-    subject = open_subject(target, wanted.repo)
+    subject = open_subject(openable(target, catalog_path()), wanted.repo)
     if wanted.out is not None:
         _spare(kind, wanted.out, subject)
     wishes = Wishes(wanted.where, wanted.name, wanted.model_name, wanted.files)

@@ -41,6 +41,20 @@ def shown(target: str, catalog: Path) -> str | tuple[CatalogArtifact, ...]:
     return target
 
 
+def openable(target: str, catalog: Path) -> str:
+    """Return the place to open for a target that must be a release of saereg, or an artifact of one.
+
+    Raises:
+        NothingToValidateError: when it is no place, and no name of the catalogue.
+        UsageError: when it is of another make, or no single artifact.
+        UnknownNameError: when the release has no such artifact.
+    """
+    found = shown(target, catalog)
+    if isinstance(found, str):
+        return found
+    raise UsageError(f"{target} is of another make: it has no manifest and no index that could be read")
+
+
 def unknown(target: str, reference: Reference, catalog: Path) -> str:
     """Return what is said of a target that is no folder, and no name in a catalogue: with what may have been meant."""
     folder = reference.folder or Path(target)

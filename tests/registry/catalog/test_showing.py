@@ -138,3 +138,26 @@ def test_what_files_do_not_say_is_said_on_the_command_line_and_again_in_the_next
     assert torch.equal(names["dictionary"](torch.ones(2)), torch.ones(2))
     assert run(["load", "org/repo@v1:x", "--from", "state_dict"]) == 2
     assert "a layout can be named for a path" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["diff", "tiny-saes@1.0.0", "tiny-saes"],
+        ["ls", "tiny-saes@1.0.0"],
+        ["registry", "emit", "neuronpedia", "tiny-saes"],
+    ],
+    ids=lambda words: words[-2],
+)
+def test_what_opens_releases_takes_their_names(show, capsys, words):
+    """A name leads to the same answer as the folder; one of another make is refused, as is one that nothing has."""
+    folders = {"tiny-saes@1.0.0": str(Path.cwd() / "release"), "tiny-saes": str(Path.cwd() / "later")}
+
+    def said(*command):
+        code = run(list(command))
+        return code, capsys.readouterr().out
+
+    assert said(*words) == said(*(folders.get(word, word) for word in words))
+    for name, sentence in {"of-saelens": "is of another make", "tiny-seas": "did you mean 'tiny-saes'?"}.items():
+        assert run([*words[:-1], name]) != 0
+        assert sentence in capsys.readouterr().err
