@@ -14,6 +14,7 @@ from saereg.schemas.conversion import Conversion
 from saereg.schemas.coverage import Coverage
 from saereg.schemas.difference import Difference
 from saereg.schemas.facts import Facts
+from saereg.schemas.features import FeatureView
 from saereg.schemas.index import Index
 from saereg.schemas.lock import Lock
 from saereg.schemas.manifest import Manifest
@@ -42,6 +43,7 @@ DOCUMENTS: dict[str, TypeAdapter[Any]] = {
     "train-crosscoder": TypeAdapter(CrosscoderTrainConfig),
     "train-sweep": TypeAdapter(SweepConfig),
     "conversion": TypeAdapter(Conversion),
+    "features": TypeAdapter(FeatureView),
     "transfer": TypeAdapter(TransferMatrix),
     "difference": TypeAdapter(Difference),
     "facts": TypeAdapter(Facts),

@@ -5,13 +5,25 @@ from typing import Literal
 from pydantic import Field
 
 from saereg.schemas.document import SCHEMA_VERSION, Document, Record, SchemaVersion, Sha256
+from saereg.schemas.floors import LossFloors
 from saereg.schemas.metrics import DType, Measurement, Verdict
 from saereg.schemas.names import ArtifactId, ReleasePath
 from saereg.schemas.provenance import Provenance
 from saereg.schemas.semantics import Assumption, DecoderNorm, Semantics
 
 Role = Literal[
-    "weights", "config", "golden", "evaluation", "card", "log", "sparsity", "conversion", "analysis", "other"
+    "weights",
+    "config",
+    "golden",
+    "evaluation",
+    "card",
+    "log",
+    "sparsity",
+    "conversion",
+    "analysis",
+    "figure",
+    "features",
+    "other",
 ]
 """What a file is for."""
 
@@ -113,6 +125,27 @@ class IndexArtifact(Record):
     """What the numbers say of the author's claims."""
 
 
+class Figure(Record):
+    """A figure that was drawn from the evidence: one specification, and two pictures of it."""
+
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    """Name of its files, unique in the release, e.g. `heatmap-explained-variance`."""
+    kind: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    """Which of the figures of `saereg plot` it is, e.g. `heatmap`."""
+    title: str = Field(min_length=1)
+    """One line."""
+    caption: str = Field(min_length=1)
+    """What is shown: the definitions of its numbers, and the data that they were measured on."""
+    alt: str = Field(min_length=1)
+    """What a reader who does not see it should know."""
+    spec: ReleasePath
+    """Its Vega-Lite specification with its data in it: `figures/NAME.vl.json`."""
+    png: ReleasePath
+    """The picture for cards: `figures/NAME.png`."""
+    svg: ReleasePath
+    """The picture for papers: `figures/NAME.svg`."""
+
+
 class Index(Document):
     """The evidence."""
 
@@ -126,6 +159,10 @@ class Index(Document):
     """Files of the release that belong to no artifact."""
     artifacts: tuple[IndexArtifact, ...]
     """Evidence per artifact, in the manifest's order."""
+    figures: tuple[Figure, ...] = ()
+    """Figures drawn from the evidence, in the order in which they are shown."""
+    floors: LossFloors | None = None
+    """Loss floors fitted to early snapshots, where there are several."""
     provenance: Provenance | None = None
     """What the release was made from; null in an index of an earlier version."""
 

@@ -298,14 +298,19 @@ class Manifest(Document):
     """The dictionaries."""
 
 
+def sites_of(artifact: SaeArtifact | TranscoderArtifact | CrosscoderArtifact) -> tuple[str, ...]:
+    """Return the keys of the sites of an artifact: what it reads, source by source, then what it predicts."""
+    if isinstance(artifact, CrosscoderArtifact):
+        return artifact.sources.site_keys
+    return (artifact.site, artifact.site_out) if isinstance(artifact, TranscoderArtifact) else (artifact.site,)
+
+
 def identity(artifact: SaeArtifact | TranscoderArtifact | CrosscoderArtifact, manifest: Manifest) -> dict[str, object]:
     """Return the fields that tell an artifact apart from every other in its release.
 
     Two artifacts with equal identities are two names for what the fields say is one thing.
     """
-    sites = artifact.sources.site_keys if isinstance(artifact, CrosscoderArtifact) else (artifact.site,)
-    if isinstance(artifact, TranscoderArtifact):
-        sites = (artifact.site, artifact.site_out)
+    sites = sites_of(artifact)
     known = [manifest.sites[key] for key in sites if key in manifest.sites]
     models = {site.model: manifest.base_models.get(site.model) for site in known}
     return {

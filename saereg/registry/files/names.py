@@ -15,6 +15,18 @@ SPARSITY_FILE = "sparsity.safetensors"
 ANALYSIS_FILE = "decoder_analysis.safetensors"
 """Decoder norms of a crosscoder at each of its sources, and cosines between sources."""
 
+LATENTS_FILE = "latents.safetensors"
+"""How often and how strongly each latent is active, measured on an evaluation of the release."""
+
+FEATURES_FILE = "features.json"
+"""Feature view: some latents with the contexts that activate them most."""
+
+ARTIFACT_CARD_FILE = "README.md"
+"""Card of one artifact, in its folder."""
+
+FIGURES = "figures"
+"""Folder of a release in which its figures are."""
+
 LOG_FILE = "training.log"
 """Log of a training run."""
 

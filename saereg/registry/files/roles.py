@@ -6,7 +6,10 @@ from saereg.registry.files.names import (
     ANALYSIS_FILE,
     CONFIG_FILE,
     CONVERSION_FILE,
+    FEATURES_FILE,
+    FIGURES,
     GOLDEN_FILE,
+    LATENTS_FILE,
     LOG_FILE,
     SPARSITY_FILE,
     WEIGHTS_FILES,
@@ -20,6 +23,8 @@ _BY_NAME: dict[str, Role] = {
     LOG_FILE: "log",
     CONVERSION_FILE: "conversion",
     ANALYSIS_FILE: "analysis",
+    LATENTS_FILE: "analysis",
+    FEATURES_FILE: "features",
     **dict.fromkeys(WEIGHTS_FILES.values(), "weights"),
 }
 
@@ -31,4 +36,6 @@ def role_of(path: str) -> Role:
         return _BY_NAME[name]
     if path.startswith("evaluation/"):
         return "evaluation"
+    if path.startswith(f"{FIGURES}/"):
+        return "figure"
     return "card" if name.endswith(".md") else "other"
