@@ -16,7 +16,8 @@ def evaluations_of(claim: "Artifact", manifest: Manifest, root: Path, shape: tup
     """Return the evaluations that a dictionary's claims name, and those at the site that it reads.
 
     A site of parameters may be that of crosscoders over snapshots and of autoencoders of one of them: of the
-    evaluations there each is measured on those with as many axes, and snapshots, as it has.
+    evaluations there each is measured on those with as many axes, and snapshots, as it has. Those on the data set that
+    it was trained on come first: where one number stands for a dictionary, it is the one at home.
 
     Args:
         claim: what the manifest says of the dictionary.
@@ -25,11 +26,13 @@ def evaluations_of(claim: "Artifact", manifest: Manifest, root: Path, shape: tup
         shape: shape of one row that it reads.
     """
     named = {stated.evaluation for stated in claim.claims}
-    return {
+    found = {
         name: evaluation
         for name, evaluation in manifest.evaluations.items()
         if name in named or (_is_at_its_site(evaluation, claim) and _is_of_its_kind(evaluation, manifest, root, shape))
     }
+    home = claim.training.dataset
+    return dict(sorted(found.items(), key=lambda pair: home is None or pair[1].dataset != home))
 
 
 def _is_at_its_site(evaluation: Evaluation, claim: "Artifact") -> bool:

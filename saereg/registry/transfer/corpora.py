@@ -14,7 +14,8 @@ from saereg.registry.recompute.chosen import Setting
 from saereg.registry.recompute.tasks import CHANGED, Stamp, stamp_of_rows
 from saereg.registry.release import Release
 from saereg.registry.semantics import row_shape, semantics_of
-from saereg.registry.transfer.entrants import Entrant, dataset_id, readable
+from saereg.registry.transfer.entrants import Entrant, readable
+from saereg.registry.transfer.matrix import dataset_id
 from saereg.schemas.artifact_config import ArtifactConfig
 from saereg.schemas.evaluation import Evaluation
 from saereg.schemas.transfer import TransferCorpus
@@ -151,8 +152,10 @@ def _of_release(entrant: Entrant, how: Setting, known: set[tuple[str, str]]) -> 
     if entrant.artifact is None:
         return
     release, shape = entrant.artifact.release, row_shape(entrant.cfg)
-    for name, evaluation in evaluations_of(entrant.artifact.claim, release.manifest, release.path, shape).items():
-        if (str(release.path), name) not in known:
+    found = evaluations_of(entrant.artifact.claim, release.manifest, release.path, shape)
+    for name in release.manifest.evaluations:  # in its order, not with this dictionary's home first: others share them
+        if name in found and (str(release.path), name) not in known:
+            evaluation = found[name]
             known.add((str(release.path), name))
             root = release.fetched(evaluation).absolute()
             around = Surroundings(root, release.manifest, shape, models=how.models, device=how.device)

@@ -9,9 +9,10 @@ from saereg.errors import UsageError, WeightsError
 from saereg.registry.recompute.chosen import Chosen, Setting, chosen_of
 from saereg.registry.recompute.tasks import CHANGED, Place, Stamp
 from saereg.registry.release import ReleaseArtifact
+from saereg.registry.transfer.matrix import dataset_id
 from saereg.schemas.artifact_config import ArtifactConfig
 from saereg.schemas.cfg_native import CrossLayerConfig
-from saereg.schemas.manifest import CrosscoderArtifact, Manifest, TranscoderArtifact
+from saereg.schemas.manifest import sites_of
 from saereg.schemas.transfer import TransferDictionary
 
 LONGEST_NAME = 300
@@ -78,12 +79,6 @@ class Entrant:
         )
 
 
-def dataset_id(manifest: Manifest, key: str | None) -> str | None:
-    """Return the id of a data set with its configuration; splits of one data set are the same corpus."""
-    found = manifest.datasets.get(key or "")
-    return None if found is None else f"{found.id}/{found.config}" if found.config else found.id
-
-
 def entrants_of(word: str, how: Setting, site: str | None = None) -> tuple[Entrant, ...]:
     """Return the dictionaries that one word of the user names.
 
@@ -137,10 +132,7 @@ def _sites(chosen: Chosen) -> tuple[str, ...]:
     """Return the keys of the sites that an artifact reads, then of the one that it predicts."""
     if chosen.artifact is None:
         return ()
-    claim = chosen.artifact.claim
-    if isinstance(claim, TranscoderArtifact):
-        return claim.site, claim.site_out
-    return claim.sources.site_keys if isinstance(claim, CrosscoderArtifact) else (claim.site,)
+    return sites_of(chosen.artifact.claim)
 
 
 def _at_one_site(reference: str, chosen: tuple[Chosen, ...], site: str | None) -> tuple[Chosen, ...]:

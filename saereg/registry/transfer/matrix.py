@@ -19,6 +19,7 @@ from typing import Literal
 
 from saereg import __version__
 from saereg.errors import UnknownNameError, UsageError
+from saereg.schemas.manifest import Manifest
 from saereg.schemas.metrics import Measurement, MetricId
 from saereg.schemas.transfer import Degradation, TransferCell, TransferCorpus, TransferDictionary, TransferMatrix
 
@@ -56,6 +57,12 @@ def require_homes(
             raise UnknownNameError("dictionary", name, known)
         if corpus not in (known := [c.name for c in corpora]):
             raise UnknownNameError("corpus", corpus, known)
+
+
+def dataset_id(manifest: Manifest, key: str | None) -> str | None:
+    """Return the id of a data set with its configuration; splits of one data set are the same corpus."""
+    found = manifest.datasets.get(key or "")
+    return None if found is None else f"{found.id}/{found.config}" if found.config else found.id
 
 
 def at_home(
