@@ -10,7 +10,7 @@ from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy
 
 
 class Shard(Record):
-    """One safetensors file of activations: the tensor `x`, shape (rows, d_in)."""
+    """One safetensors file: the tensor `x` of activations, shape (rows, d_in), or the tokens that the rows are of."""
 
     path: ReleasePath
     """File in the collection."""
@@ -29,6 +29,17 @@ class CollectedSite(Record):
     """Their width."""
     shards: tuple[Shard, ...] = ()
     """Finished shards."""
+
+
+class CollectedText(Record):
+    """The text that the rows are of: its tokens, and the pieces of text that these stand for."""
+
+    vocabulary: ReleasePath
+    """File with the text of every entry of the vocabulary."""
+    sha256: Sha256
+    """Digest of that file."""
+    shards: tuple[Shard, ...] = ()
+    """Files of contexts, one for each shard of activations: the contexts that its rows are of, and a few around."""
 
 
 class Cursor(Record):
@@ -65,6 +76,8 @@ class Collection(Document):
     """Rows per shard."""
     sites: dict[Key, CollectedSite]
     """Key → site and shards."""
+    texts: CollectedText | None = None
+    """The text; null where the tokenizer is of a kind that saereg does not know, and in files of earlier versions."""
     dtype: Literal["float16", "float32"]
     """Type in which activations are stored."""
     rows: int = Field(default=0, ge=0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from saereg.errors import UsageError
 from saereg.registry.fetching.opening import RemoteRelease
+from saereg.registry.metrics.sources.texts import text_path
 from saereg.registry.query import Selection, meeting
 from saereg.registry.release import Release
 from saereg.schemas.evaluation import ActivationRows, TokenRows
@@ -50,12 +51,13 @@ def files_of(remote: RemoteRelease, ids: Collection[str]) -> Iterator[IndexFile]
 
 
 def evaluations_of(remote: RemoteRelease, ids: Collection[str]) -> Iterator[IndexFile]:
-    """Yield the files of rows on which some artifacts were measured, by their claims and their measurements."""
+    """Yield the files of rows on which some artifacts were measured, by claims and measurements, and of their text."""
     manifest = remote.manifest
     names = {m.evaluation for entry in remote.index.artifacts if entry.id in ids for m in entry.metrics}
     names |= {claim.evaluation or "" for entry in manifest.artifacts if entry.id in ids for claim in entry.claims}
     used = [manifest.evaluations[name] for name in names if name in manifest.evaluations]
     paths = {evaluation.path for evaluation in used if isinstance(evaluation, ActivationRows | TokenRows)}
+    paths |= {path for evaluation in used if (path := text_path(evaluation)) is not None}
     for file in remote.index.files:
         if file.path in paths or file.path.rpartition("/")[0] in paths:
             yield file

@@ -13,7 +13,7 @@ from saereg.registry.architectures.linear import needs_decoder_norm, rectified, 
 from saereg.registry.kernels.coded import Coded
 from saereg.registry.kernels.matrices import Matrices
 from saereg.registry.kernels.pairs import Pairs, add_decoded
-from saereg.registry.kernels.passage import passage
+from saereg.registry.kernels.passage import Passage, passage
 from saereg.registry.kernels.plan import Plan, ranked_plan, width
 from saereg.registry.kernels.scratch import Scratch
 from saereg.registry.kernels.tally import Tally
@@ -56,12 +56,28 @@ class RankedRunner:
         """
         with torch.no_grad():
             way = passage(self.matrices, x)
-            ranking = Ranking.of(self.matrices)
-            tile = self.plan.tile_rows * self.plan.encoder_slab
-            with self.scratch.lent(tile, self.matrices.dtype, self.matrices.device) as buffer:
-                chosen, pre = _ranked(self.matrices, self.plan, ranking, way.encoded_rows(), buffer)
-            block = _Decoding(self.matrices, self.plan, ranking, chosen, pre)
+            block = self._encoded(way)
             return way.coded(block.decoded(), block.tally().active())
+
+    def kept(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode some rows; nothing is decoded.
+
+        Returns:
+            (latents, activations) that each row keeps, each (gates, n, k); of those some may be 0.
+
+        Raises:
+            UsageError: when they have another shape than the dictionary reads, or k exceeds the number of latents.
+        """
+        with torch.no_grad():
+            block = self._encoded(passage(self.matrices, x))
+            return block.latents, block.values
+
+    def _encoded(self, way: Passage) -> "_Decoding":
+        ranking = Ranking.of(self.matrices)
+        tile = self.plan.tile_rows * self.plan.encoder_slab
+        with self.scratch.lent(tile, self.matrices.dtype, self.matrices.device) as buffer:
+            chosen, pre = _ranked(self.matrices, self.plan, ranking, way.encoded_rows(), buffer)
+        return _Decoding(self.matrices, self.plan, ranking, chosen, pre)
 
 
 @dataclass(frozen=True)

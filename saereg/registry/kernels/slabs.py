@@ -110,25 +110,25 @@ class _Block:
                 self._add_sparse(rows, latents, rule, (product, mask), W_dec)
 
     def _add_sparse(self, rows: slice, latents: slice, rule: Rule, tile: tuple[Tensor, Tensor], W_dec: Tensor) -> None:
-        found = _found(*tile)
+        candidates = found(*tile)
         if self.sources is None:
-            values = rule.values(found.values, found.latents)
-            pairs = Pairs(found.offsets, found.latents, values).only(values != 0)
+            values = rule.values(candidates.values, candidates.latents)
+            pairs = Pairs(candidates.offsets, candidates.latents, values).only(values != 0)
             self.tally.add(rows, latents, pairs)
             decoded = rule.unscaled(pairs.values, pairs.latents)
             add_decoded(self.total[rows], Pairs(pairs.offsets, pairs.latents, decoded), W_dec)
             return
-        anywhere, positive = (torch.zeros_like(found.latents, dtype=torch.bool) for _ in range(2))
+        anywhere, positive = (torch.zeros_like(candidates.latents, dtype=torch.bool) for _ in range(2))
         d = W_dec.shape[1] // self.sources
         for source in range(self.sources):
-            values = rule.of_source(source).values(found.values, found.latents)
+            values = rule.of_source(source).values(candidates.values, candidates.latents)
             anywhere |= values != 0
             positive |= values > 0
-            pairs = Pairs(found.offsets, found.latents, values).only(values != 0)
+            pairs = Pairs(candidates.offsets, candidates.latents, values).only(values != 0)
             self.tally.add_source(source, latents, pairs.latents, pairs.values)
             columns = slice(source * d, (source + 1) * d)
             add_decoded(self.total[rows, columns], pairs, W_dec[:, columns])
-        self.tally.add(rows, latents, Pairs(found.offsets, found.latents, positive).only(anywhere))
+        self.tally.add(rows, latents, Pairs(candidates.offsets, candidates.latents, positive).only(anywhere))
 
 
 def _count(mask: Tensor) -> int:
@@ -139,8 +139,8 @@ def _count(mask: Tensor) -> int:
     return int(mask.sum())
 
 
-def _found(product: Tensor, mask: Tensor) -> Pairs:
-    """Return the products (n, s) that a mask shows."""
+def found(product: Tensor, mask: Tensor) -> Pairs:
+    """Return the products (n, s) that a mask (n, s) shows."""
     n, s = mask.shape
     if mask.device.type == "cpu":
         import numpy as np

@@ -21,6 +21,7 @@ from saereg.trainers.collecting.packing import Batch, Cut, Framing, batches, fra
 from saereg.trainers.collecting.resume import resumed
 from saereg.trainers.collecting.shards import COLLECTION_FILE, ShardBuffer, remove_leftovers
 from saereg.trainers.collecting.snapshots import PARAMETERS_FILE
+from saereg.trainers.collecting.text import TextBuffer, write_pieces
 from saereg.trainers.runs.device import device_of
 
 if TYPE_CHECKING:
@@ -155,7 +156,10 @@ def _prepare(config: CollectConfig, dataset: DatasetRef) -> _Run:
         cursor=Cursor(),
         tool={name: metadata.version(name) for name in ("saereg", "torch", "transformers")},
     )
-    return _Run(loaded, sites, frame, plan, resumed(fresh, Path(config.out)), widths)
+    found = resumed(fresh, Path(config.out))
+    if not found.rows:
+        found = found.model_copy(update={"texts": write_pieces(Path(config.out), loaded.tokenizer)})
+    return _Run(loaded, sites, frame, plan, found, widths)
 
 
 class _Collector:
@@ -164,9 +168,9 @@ class _Collector:
     def __init__(self, run: _Run, config: CollectConfig) -> None:
         self._run, self._out = run, Path(config.out)
         self._collection = run.collection
-        self._buffer = ShardBuffer(
-            self._out, run.widths, config.dtype, min(config.shard_rows, config.rows), run.collection.rows
-        )
+        rows = min(config.shard_rows, config.rows)
+        self._buffer = ShardBuffer(self._out, run.widths, config.dtype, rows, run.collection.rows)
+        self._text = TextBuffer(self._out) if run.collection.texts is not None else None
 
     def run(self, corpus: Corpus, progress: Progress | None) -> Collection:
         """Run the batches that are left."""
@@ -195,10 +199,12 @@ class _Collector:
     def _add(self, batch: Batch, corpus: Corpus, skip: int) -> None:
         """Run one batch and store its rows; `skip` of them are in finished shards already."""
         rows = self._forward(batch)
-        available = len(next(iter(rows.values())))
+        available, first = len(next(iter(rows.values()))), self._rows - skip
         while skip < available and self._rows < self._collection.target_rows:
             count = min(available - skip, self._buffer.space, self._collection.target_rows - self._rows)
             self._buffer.add({key: tensor[skip : skip + count] for key, tensor in rows.items()})
+            if self._text is not None:
+                self._text.add(batch.contexts, self._run.frame.special, first, range(skip, skip + count))
             skip += count
             if self._buffer.space == 0 or self._rows == self._collection.target_rows:
                 self._flush(batch.start.model_copy(update={"stored": skip}), corpus)
@@ -219,6 +225,10 @@ class _Collector:
         return {site.key: found[site.place][keep].cpu() for site in self._run.sites}
 
     def _flush(self, cursor: Cursor, corpus: Corpus) -> None:
+        text = self._collection.texts
+        if text is not None and self._text is not None:
+            shard = self._text.flush(len(text.shards), self._buffer.filled)
+            text = text.model_copy(update={"shards": (*text.shards, shard)})
         shards = self._buffer.flush()
         sites = {
             key: site.model_copy(update={"shards": (*site.shards, shards[key])})
@@ -227,6 +237,7 @@ class _Collector:
         complete = self._buffer.finished == self._collection.target_rows
         changed = {
             "sites": sites,
+            "texts": text,
             "rows": self._buffer.finished,
             "dataset": corpus.ref(),
             "cursor": None if complete else cursor,

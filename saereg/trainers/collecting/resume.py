@@ -4,11 +4,12 @@ from pathlib import Path
 
 from saereg.errors import UsageError
 from saereg.registry.files.digest import sha256_of
-from saereg.schemas.collection import Collection, Shard
+from saereg.schemas.collection import Collection
 from saereg.trainers.collecting.shards import COLLECTION_FILE
 
-PROGRESSING = ("rows", "cursor")
-"""Fields of a collection that change while it grows, beside shards and the digest of the text read so far."""
+PROGRESSING = ("rows", "cursor", "texts")
+"""Fields of a collection that change while it grows, beside shards and the digest of the text read so far; and whether
+the text is kept, which goes on as it was begun."""
 
 
 def resumed(fresh: Collection, out: Path) -> Collection:
@@ -27,12 +28,16 @@ def resumed(fresh: Collection, out: Path) -> Collection:
         raise UsageError(f"{path} is of another configuration: {differing}; collect into a new folder")
     for site in found.sites.values():
         for shard in site.shards:
-            _check_shard(out / shard.path, shard)
+            _check_file(out / shard.path, shard.sha256)
+    if found.texts is not None:
+        _check_file(out / found.texts.vocabulary, found.texts.sha256)
+        for shard in found.texts.shards:
+            _check_file(out / shard.path, shard.sha256)
     return found
 
 
-def _check_shard(path: Path, shard: Shard) -> None:
-    if not path.is_file() or sha256_of(path) != shard.sha256:
+def _check_file(path: Path, sha256: str) -> None:
+    if not path.is_file() or sha256_of(path) != sha256:
         raise UsageError(f"{path} is missing or damaged; collect into a new folder")
 
 

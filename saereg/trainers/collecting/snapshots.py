@@ -25,6 +25,7 @@ from saereg.schemas.schedule import parse_schedule
 from saereg.schemas.site import BaseModelRef
 from saereg.trainers.collecting.shards import COLLECTION_FILE, TENSOR, remove_leftovers
 from saereg.trainers.collecting.steps import STEP, chosen, read_schedule, steps_of
+from saereg.trainers.collecting.text import write_snapshots_vocabulary
 from saereg.trainers.collecting.vocabulary import resolve
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def snapshots(config: SnapshotsConfig, progress: Progress | None = None) -> Stor
     stored = stored or _begun(config, schedule, wanted, located[wanted[0]])
     remove_leftovers(config.out)
     _save(config.out, stored)
+    write_snapshots_vocabulary(config.out, stored, config.model)
     held = {snapshot.step for snapshot in stored.snapshots}
     for step in (step for step in wanted if step not in held):
         stored = _with(stored, _kept(located[step].fetched(stored.tensor, OPTION), stored, config))

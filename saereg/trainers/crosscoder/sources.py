@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from saereg.errors import UsageError
 from saereg.registry.draft import References
+from saereg.registry.metrics.sources.collected import RowText, text_of
 from saereg.registry.models.model import slug
 from saereg.schemas.cfg_crosscoder import ActivationInput, ParameterInput
 from saereg.schemas.collection import Collection
@@ -15,6 +16,7 @@ from saereg.schemas.evaluation import ActivationRows, Evaluation
 from saereg.schemas.manifest import Sources
 from saereg.schemas.site import BaseModelRef, DatasetRef, Site, TokenPolicy
 from saereg.schemas.training_crosscoder import CrosscoderTrainConfig, SourceSettings
+from saereg.trainers.collecting.text import vocabulary_of
 from saereg.trainers.rows import parameters
 from saereg.trainers.rows.activations import Activations, read_collection
 from saereg.trainers.rows.batches import StoredRows
@@ -43,6 +45,9 @@ class Stack:
         datasets: key → data set.
         tokens: which tokens became rows; None for parameters.
         digest: of the documents of what is read.
+        text: text of the rows; None where there is none.
+        vocabulary: file with the text of the entries of the vocabulary, of which rows of a parameter are; None where
+            there is none.
     """
 
     places: Mapping[str, StoredRows]
@@ -57,6 +62,8 @@ class Stack:
     datasets: Mapping[str, DatasetRef]
     tokens: TokenPolicy | None
     digest: str
+    text: RowText | None = None
+    vocabulary: Path | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -121,6 +128,7 @@ def _parameters(config: CrosscoderTrainConfig, name: str) -> Stack:
         tokens=None,
         # a pin changes no number: runs of folders that had none yet go on
         digest=_digest([stored.unpinned().text(), *(one.sha256 for one in chosen)]),
+        vocabulary=vocabulary_of(folder),
     )
 
 
@@ -162,6 +170,7 @@ def _activations(config: CrosscoderTrainConfig) -> Stack:
         datasets={dataset: first.dataset},
         tokens=first.tokens,
         digest=_digest([collection.text() for collection in collections]),
+        text=text_of(folders[0], first),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from saereg.registry.files.names import ANALYSIS_FILE, CONFIG_FILE, GOLDEN_FILE, LOG_FILE, WEIGHTS_FILES
+from saereg.registry.metrics.sources.texts import text_path
 from saereg.schemas.evaluation import ActivationRows
 from saereg.schemas.training_crosscoder import CrosscoderTrainConfig
 from saereg.trainers.crosscoder.sources import Stack
@@ -26,7 +27,11 @@ def ending_of(configs: Sequence[CrosscoderTrainConfig], stack: Stack, release: P
 
 
 def _paths(configs: Sequence[CrosscoderTrainConfig], stack: Stack) -> Iterator[str]:
-    if isinstance(stack.evaluation[1], ActivationRows):
-        yield stack.evaluation[1].path
+    evaluation = stack.evaluation[1]
+    has_text = stack.text is not None or stack.vocabulary is not None
+    if isinstance(evaluation, ActivationRows):
+        yield evaluation.path
+    if has_text and (path := text_path(evaluation)) is not None:
+        yield path
     for one in identifiers(configs):
         yield from (f"{one}/{file}" for file in FILES)

@@ -7,6 +7,7 @@ from saereg.registry.draft import add_to_manifest
 from saereg.registry.evidence.golden_file import tensor_bytes, write_golden
 from saereg.registry.files.atomic import write_bytes_atomically
 from saereg.registry.files.names import ANALYSIS_FILE, GOLDEN_FILE, LOG_FILE
+from saereg.registry.metrics.sources.texts import TextFile, text_path, write_vocabulary
 from saereg.schemas.evaluation import ActivationRows
 from saereg.schemas.manifest import CrosscoderArtifact, ReleaseInfo, SourceCheckpoint, Sparsity, TrainingFacts
 from saereg.schemas.training_crosscoder import CrosscoderTrainConfig
@@ -18,7 +19,7 @@ from saereg.trainers.crosscoder.golden import make_golden
 from saereg.trainers.crosscoder.member import CrosscoderMember
 from saereg.trainers.crosscoder.sources import Stack
 from saereg.trainers.runs.configs import FINAL, identifier
-from saereg.trainers.runs.held_out import write_held_out
+from saereg.trainers.runs.held_out import write_held_out, write_held_out_text
 
 
 class Writer:
@@ -107,9 +108,12 @@ def write_evaluation(stack: Stack, release: Path) -> None:
     """
     evaluation = stack.evaluation[1]
     if not isinstance(evaluation, ActivationRows):
+        if stack.vocabulary is not None and (path := text_path(evaluation)) is not None:
+            write_vocabulary(release / path, TextFile(stack.vocabulary).pieces)
         return
     rows = stack.held_out
     write_held_out(release / evaluation.path, {evaluation.tensor: stack.read(rows.start, rows.stop)})
+    write_held_out_text(release / evaluation.path, stack.text, rows)
 
 
 def _details(config: CrosscoderTrainConfig) -> dict[str, object]:

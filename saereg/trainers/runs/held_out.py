@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from saereg.errors import UsageError
 from saereg.registry.files.blocks import write_tensors
 from saereg.registry.files.digest import sha256_of
+from saereg.registry.metrics.sources.texts import TEXT_SUFFIX, windows, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from saereg.registry.metrics.sources.collected import RowText
 
 
 def write_held_out(path: Path, tensors: "Mapping[str, Tensor]") -> None:
@@ -34,3 +37,30 @@ def write_held_out(path: Path, tensors: "Mapping[str, Tensor]") -> None:
             raise UsageError(f"{path} holds other rows; give this evaluation another name with evaluation.name")
     finally:
         candidate.unlink(missing_ok=True)
+
+
+def text_beside(path: str) -> str:
+    """Return where the text of the rows of a file is."""
+    return path.removesuffix(".safetensors") + TEXT_SUFFIX
+
+
+def write_held_out_text(path: Path, text: "RowText | None", rows: range) -> None:
+    """Write the text of held-out rows beside them: a few tokens around each, and nothing of the rest of the text.
+
+    One that stands there is of the same rows, and replaced.
+
+    Args:
+        path: file of the rows, which stands.
+        text: text of the collection that they are of; None: nothing is written.
+        rows: their numbers in it.
+
+    Raises:
+        WeightsError: when the text of the collection is damaged.
+        OSError: when it cannot be written.
+    """
+    if text is None:
+        return
+    import torch
+
+    part = windows(text.parts(rows.start, rows.stop), torch.arange(rows.start, rows.stop))
+    write_text(path.with_name(text_beside(path.name)), part, text.pieces, sha256_of(path))

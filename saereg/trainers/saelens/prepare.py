@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from saereg.errors import UsageError
 from saereg.registry.draft import References, check_references
+from saereg.registry.metrics.sources.collected import RowText, text_of
 from saereg.registry.models.model import slug
 from saereg.schemas.collection import Collection
 from saereg.schemas.evaluation import ActivationRows
@@ -18,7 +19,7 @@ from saereg.trainers.rows.activations import Activations, read_collection
 from saereg.trainers.rows.batches import batches
 from saereg.trainers.runs.configs import check_together, numbers_of, snapshot_labels
 from saereg.trainers.runs.finished import check_free
-from saereg.trainers.runs.held_out import write_held_out
+from saereg.trainers.runs.held_out import write_held_out, write_held_out_text
 from saereg.trainers.saelens.build import check_settings
 from saereg.trainers.saelens.member import SaeMember, estimate_scales
 from saereg.trainers.saelens.transcoder import TARGET, same_rows
@@ -118,6 +119,12 @@ class Prepared:
             target = self.target(config)
             others = {} if target is None else {TARGET: target}
             write_held_out(self.release / path, {TENSOR: self.held_out(config), **others})
+            write_held_out_text(self.release / path, self.text, range(self.rows, self.places[config.site].rows))
+
+    @property
+    def text(self) -> RowText | None:
+        """The text of the rows; None where the collection has none."""
+        return text_of(Path(self.configs[0].collection), self.collection)
 
     def batches(self, members: Sequence[SaeMember], skip: int) -> "Iterator[Mapping[str, Tensor]]":
         """Return the batches behind some, with input scales estimated where none was.

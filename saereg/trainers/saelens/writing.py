@@ -23,6 +23,7 @@ from saereg.schemas.manifest import (
 from saereg.schemas.training import SPARSITY, TrainConfig
 from saereg.trainers.runs.configs import FINAL, identifier, labels_of
 from saereg.trainers.runs.finished import Ending, entries
+from saereg.trainers.runs.held_out import text_beside
 from saereg.trainers.saelens.claims import claims_of
 from saereg.trainers.saelens.export import export, has_unit_decoder, inference_config, save_checkpoint
 from saereg.trainers.saelens.golden import make_golden
@@ -170,6 +171,8 @@ def standing(configs: Sequence[TrainConfig], release: Path, checkpoints: Path) -
 def ending_of(prepared: Prepared) -> Ending:
     """Return what runs end with."""
     paths = [evaluation_path(config) for config in prepared.configs]
+    if prepared.collection.texts is not None:
+        paths += [text_beside(path) for path in paths]
     for config in prepared.configs:
         files = (weights_file(config.sae.architecture), *FILES)
         paths += [f"{identifier(config, label)}/{file}" for label in labels_of(config) for file in files]

@@ -175,7 +175,7 @@ def test_a_stopped_run_ends_with_the_same_bytes(stop_at, collecting, tmp_path):
         collect(collecting(tmp_path / "cut", **settings), stop)
     collect(collecting(tmp_path / "cut", **settings))
     files = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.*"))
-    assert len(files) == 7
+    assert len(files) == 14
     for file in files:
         assert (tmp_path / "cut" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
     with pytest.raises(UsageError, match=r"tokens\.seed is 3 there and 4 here"):

@@ -22,7 +22,10 @@ CHILD = """
     import torch
     torch.set_num_threads(1)
     from saereg.cli import main
+    from saereg.registry import presenting
     from tests.trainers.runs.killing import forked, tree
+
+    presenting._with_figures = lambda release, *_: release  # vl-convert has threads, which do not survive a fork
 
     LONG = 150
     root, collection = Path(sys.argv[1]), sys.argv[2]
@@ -144,11 +147,12 @@ def test_the_command_ends_in_order_when_it_is_asked_to(found, name, code):
 
 
 def test_the_end_of_a_run_is_one_line_of_facts(found):
-    """Nothing while it goes: this is no terminal."""
-    facts, following = found["int again"][1]
+    """Nothing while it goes: this is no terminal; and then what was built of it."""
+    facts, *_, built, following = found["int again"][1]
     assert facts.startswith("a/b: 150 steps, explained_variance ")
     assert " tokens/s, weights sha256 " in facts
-    assert following.startswith("next: saereg build ")
+    assert built.startswith("index.json: 1 artifact")
+    assert following.startswith("next: saereg validate ")
 
 
 def test_another_learning_rate_on_a_run_that_was_stopped_is_refused(found):

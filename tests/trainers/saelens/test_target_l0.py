@@ -41,7 +41,7 @@ def rows(collection, tmp_path_factory) -> Path:
     save_file({"x": planted(30_000, 1)}, folder / "x.safetensors")
     shard = {"path": "x.safetensors", "rows": 30_000, "sha256": sha256_of(folder / "x.safetensors")}
     plain = document.model_dump(mode="json")
-    plain |= {"rows": 30_000, "target_rows": 30_000}
+    plain |= {"rows": 30_000, "target_rows": 30_000, "texts": None}
     plain["sites"]["residual-1"] |= {"d_in": 32, "shards": [shard]}
     (folder / "collection.json").write_text(json.dumps(plain))
     return folder

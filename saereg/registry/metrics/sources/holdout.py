@@ -1,5 +1,6 @@
 """Make a held-out evaluation: a few rows of a larger source, stored in the release and declared in its manifest."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING
 from saereg.errors import UsageError, WeightsError
 from saereg.registry.files.atomic import write_bytes_atomically, write_text_atomically
 from saereg.registry.files.names import CONFIG_FILE
+from saereg.registry.metrics.sources.rows_text import text_bytes
 from saereg.registry.metrics.sources.spec import rows_of_spec
+from saereg.registry.metrics.sources.texts import text_path
 from saereg.registry.release import MANIFEST_FILE
 from saereg.registry.semantics import row_shape
 from saereg.schemas import jsonedit, jsontext
@@ -97,21 +100,27 @@ def hold_out(root: Path, *wanted: HeldOut) -> tuple[Made, ...]:
     contents: dict[Path, bytes] = {}
     made: list[Made] = []
     for one in wanted:
-        file, content, changed = _planned(root, text, one)
-        if contents.setdefault(file, content) != content:
-            raise UsageError(f"{one.option}: another --evaluation writes other rows to {file}; give another name")
-        made.append(Made(one.name, file, is_new=changed != text or not file.exists()))
+        file, files, changed = _planned(root, text, one)
+        for place, content in files.items():
+            if contents.setdefault(place, content) != content:
+                raise UsageError(f"{one.option}: another --evaluation writes other rows to {place}; give another name")
+        made.append(Made(one.name, file, is_new=changed != text or not all(map(_stands, files, files.values()))))
         text = changed
     for file, content in contents.items():
-        if not file.exists():
+        if not _stands(file, content):
             write_bytes_atomically(file, content)
     if text != first:
         write_text_atomically(path, text)
     return tuple(made)
 
 
-def _planned(root: Path, text: str, wanted: HeldOut) -> tuple[Path, bytes, str]:
-    """Return the file of the rows, what is in it, and the text of the manifest with the evaluation."""
+def _stands(file: Path, content: bytes) -> bool:
+    """Whether a file is as it would be written. Only texts can differ: other rows are refused before."""
+    return file.is_file() and file.read_bytes() == content
+
+
+def _planned(root: Path, text: str, wanted: HeldOut) -> tuple[Path, dict[Path, bytes], str]:
+    """Return the file of the rows, what is in it and in that of their text, and the manifest with the evaluation."""
     path = root / MANIFEST_FILE
     manifest = Manifest.from_text(text, path)
     declared = _declared(manifest, wanted)
@@ -120,11 +129,16 @@ def _planned(root: Path, text: str, wanted: HeldOut) -> tuple[Path, bytes, str]:
     record = _record(wanted, rows, site, declared)
     changed = _edited(text, manifest, wanted, record, declared)
     Manifest.from_text(changed, path)
-    content = _content(rows, record, wanted)
+    picked = chosen(rows.rows, record.rows, wanted.seed)
+    content = _content(rows, record, wanted, picked)
     file = root / record.path
+    files = {file: content}
+    beside = text_bytes(rows, picked, hashlib.sha256(content).hexdigest(), manifest, wanted.models)
+    if beside is not None:
+        files[root / str(text_path(record))] = beside
     if file.exists() and (not file.is_file() or file.read_bytes() != content):
         raise UsageError(f"{wanted.option}: {file} is there and holds other rows; give another name, or remove it")
-    return file, content, changed
+    return file, files, changed
 
 
 def _declared(manifest: Manifest, wanted: HeldOut) -> ActivationRows | None:
@@ -233,11 +247,10 @@ def _edited(
     return jsonedit.inserted(text, "/evaluations", {wanted.name: value})
 
 
-def _content(rows: "Rows", record: ActivationRows, wanted: HeldOut) -> bytes:
+def _content(rows: "Rows", record: ActivationRows, wanted: HeldOut, picked: "np.ndarray") -> bytes:
     """Return the bytes of the file."""
     from safetensors.torch import save
 
-    picked = chosen(rows.rows, record.rows, wanted.seed)
     x, target = _gathered(rows, picked)
     tensors = {record.tensor: x}
     if record.target is not None:
