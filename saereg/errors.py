@@ -155,6 +155,10 @@ class WithdrawnWarning(UserWarning):
     """What is used was yanked by its author: it is wrong, and the warning says why and what to use instead."""
 
 
+class FigureWarning(UserWarning):
+    """A figure could not be drawn of a release, and was left out; the warning names it and says why."""
+
+
 class DivergedError(SaeregError):
     """The loss of a training run is no number any more, or leapt."""
 
