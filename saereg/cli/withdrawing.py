@@ -9,7 +9,7 @@ from typing import Any, Literal
 import click
 
 from saereg.cli.options import local_folder
-from saereg.cli.render.text import next_step, visible
+from saereg.cli.render.text import next_step, plural, visible
 from saereg.errors import UsageError
 from saereg.registry.files.names import SIGNATURE_FILE
 from saereg.registry.refs import parse_reference
@@ -204,7 +204,9 @@ def _again(wanted: Wanted) -> list[str]:
 
 def _text(wanted: Wanted, version: str, done: Marked) -> str:
     lines = [_said(wanted, version, artifact, done) for artifact in wanted.ids]
-    names = ", ".join(name for name in reversed(DOCUMENTS) if name in done.documents)
+    others = len(done.documents.keys() - set(DOCUMENTS))
+    more = [f"{plural(others, 'card')} of artifacts"] if others else []
+    names = ", ".join([*(name for name in reversed(DOCUMENTS) if name in done.documents), *more])
     if not names:
         lines.append("nothing to do: every document says so already")
     elif wanted.dry_run:
@@ -222,13 +224,19 @@ def _said(wanted: Wanted, version: str, artifact: str | None, done: Marked) -> s
     return f"{told(new)}{before}"
 
 
+def _paths(done: Marked) -> list[str]:
+    """Return what changes: the documents, then the cards of artifacts."""
+    others = sorted(done.documents.keys() - set(DOCUMENTS))
+    return [name for name in reversed(DOCUMENTS) if name in done.documents] + others
+
+
 def _json(wanted: Wanted, target: str, done: Marked) -> str:
     marks = [mark.model_dump(mode="json", exclude_none=True) for mark in done.after.withdrawn]
     return canonical(
         {
             "target": target,
             "version": _version(wanted, done.before),
-            "changed": [name for name in reversed(DOCUMENTS) if name in done.documents],
+            "changed": _paths(done),
             "dry_run": wanted.dry_run,
             "commit": done.commit,
             "signature_fits": not done.is_signed,

@@ -12,10 +12,12 @@ from safetensors.torch import load_file, save_file
 
 from saereg.errors import DocumentError
 from saereg.registry.build import build
+from saereg.registry.cards.artifact_card import write_artifact_card
 from saereg.registry.evidence.golden_file import write_golden
 from saereg.registry.files.digest import sha256_of, sha256_text
 from saereg.registry.loading import load_path
 from saereg.registry.provenance import provenance_of
+from saereg.registry.release import open_release
 from saereg.registry.signature import PREDICATE, is_signed
 from saereg.registry.validators.options import Options
 from saereg.schemas.index import Index
@@ -74,6 +76,15 @@ def bundle(root: Path) -> str:
     }
     material = {"publicKey": {"hint": "0" * 64}, "tlogEntries": []}
     return json.dumps({"verificationMaterial": material, "dsseEnvelope": envelope})
+
+
+def write_cards(root: Path) -> None:
+    """Give every artifact the card that saereg writes of it, and an index that lists them."""
+    release = open_release(root)
+    for artifact in release:
+        if artifact.evidence is not None:
+            write_artifact_card(root, artifact.claim, release.manifest, artifact.evidence)
+    build(root)
 
 
 def manifest(change: Callable[[dict], object]) -> Callable[[Path], None]:

@@ -175,6 +175,17 @@ def test_a_publish_knows_which_marks_it_would_lose(manifest):
     assert not only_marks_differ(published, manifest.model_copy(update={"release": newer}))
 
 
+def test_a_card_with_all_parts_is_up_to_date_after_a_mark(release):
+    """Its evidence names the digest of the manifest, which a mark changes."""
+    (release / "README.md").unlink()
+    build(release)
+    mark_folder(release, lambda m: withdraw(m, mark()))
+    marked = read_documents(release)
+    assert [finding.code for finding in validate(release, "header").findings] == []
+    build(release)
+    assert read_documents(release) == marked
+
+
 def test_a_build_afterwards_changes_nothing_and_taking_it_back_leaves_no_trace(built, release):
     """The documents are those that saereg build writes, byte for byte, and are valid."""
     before = read_documents(release)

@@ -1,4 +1,4 @@
-"""Marks of withdrawal at the head of a branch on the Hub: three documents in one commit. Tags and weights stay."""
+"""Marks of withdrawal at the head of a branch on the Hub: documents in one commit. Tags and weights stay."""
 
 import hashlib
 import tempfile
@@ -23,17 +23,22 @@ from saereg.publishers.hub.target import HubTarget
 from saereg.publishers.publisher import Tell
 from saereg.registry.files.digest import sha256_text
 from saereg.registry.files.digest_cache import Digests
-from saereg.registry.files.names import SIGNATURE_FILE
+from saereg.registry.files.names import ARTIFACT_CARD_FILE, SIGNATURE_FILE
 from saereg.registry.refs import parse_reference
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
-from saereg.registry.withdrawal import is_version, require_published, without_v
-from saereg.registry.withdrawn_documents import DOCUMENTS, Change, Marked, marked
+from saereg.registry.withdrawal import is_version, require_published, standing, without_v
+from saereg.registry.withdrawn_documents import DOCUMENTS, Change, Marked, artifact_cards, marked
+from saereg.schemas.index import Index
 from saereg.schemas.jsontext import JsonError, decode
 from saereg.schemas.manifest import Manifest
 from saereg.schemas.plan import Operation
 
 TRIES = 3
 """Times that marks are set anew because somebody else changed the branch meanwhile."""
+
+
+MOST_CARDS = 500
+"""Cards of artifacts that are read and changed with a mark: each is a request, and a whole version may have 10,000."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,7 @@ class HubBranch:
             head = self._head()
             if not dry_run and not attempt:
                 self._client.require_write()
+            head = self._with_cards(head, change)
             done = marked(head.documents, change, self._target.name, is_signed=SIGNATURE_FILE in head.tree)
             if done.is_signed and refuse_signed is not None:
                 raise InvalidReleaseError(f"{self._target.name} is signed{refuse_signed(done.before)}")
@@ -178,11 +184,33 @@ class HubBranch:
             raise NothingToValidateError(f"{where} holds no {MANIFEST_FILE}, so it is no release")
         if INDEX_FILE in paths and INDEX_FILE not in tree:
             raise NothingToValidateError(f"{where} holds no {INDEX_FILE}; run saereg build and publish it first")
-        found = {path: self._client.read(path, commit, tree[path].size) for path in paths if path in tree}
+        return Head(commit, tree, self._contents(commit, tree, [path for path in paths if path in tree]))
+
+    def _contents(self, commit: str, tree: Tree, paths: Iterable[str]) -> dict[str, bytes]:
+        found = {path: self._client.read(path, commit, tree[path].size) for path in paths}
         for path, content in found.items():
             if not _is_it(content, tree[path]):
-                raise PublishError(f"{where}: {path} did not arrive as the Hub lists it; run the same command again")
-        return Head(commit, tree, found)
+                where = f"{self._target.name} at {commit[:8]}: {path}"
+                raise PublishError(f"{where} did not arrive as the Hub lists it; run the same command again")
+        return found
+
+    def _with_cards(self, head: Head, change: Change) -> Head:
+        """Read the cards of the artifacts that a change is about, too; of very many the release's own says it alone."""
+        index = Index.from_text(_text(head.documents[INDEX_FILE]), INDEX_FILE)
+        listed = {path for path in artifact_cards(index) if path in head.tree}
+        if not listed:
+            return head
+        before = Manifest.from_text(_text(head.documents[MANIFEST_FILE]), MANIFEST_FILE)
+        after = change(before)
+        concerned = [
+            f"{claim.path}/{ARTIFACT_CARD_FILE}"
+            for claim in after.artifacts
+            if any(standing(m, m.release.version, claim.id) for m in (before, after))
+        ]
+        paths = [path for path in concerned if path in listed]
+        if not paths or len(paths) > MOST_CARDS:
+            return head
+        return replace(head, documents={**head.documents, **self._contents(head.commit, head.tree, paths)})
 
     def _commit(self, head: Head, documents: Mapping[str, bytes], title: str) -> str:
         """Make the commit, look at what it holds, and return it."""
@@ -190,6 +218,7 @@ class HubBranch:
             root, operations = Path(scratch) / "documents", []
             root.mkdir()
             for path, content in documents.items():
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
                 (root / path).write_bytes(content)
                 digest = hashlib.sha256(content).hexdigest()
                 action = "change" if path in head.tree else "add"

@@ -10,7 +10,7 @@ from saereg.publishers.hub.state import Ids, Tree, is_content, is_same
 from saereg.publishers.plan import State
 from saereg.publishers.publisher import Wishes
 from saereg.registry.files.digest_cache import Digests
-from saereg.registry.files.names import SIGNATURE_FILE
+from saereg.registry.files.names import ARTIFACT_CARD_FILE, SIGNATURE_FILE
 from saereg.registry.release import MANIFEST_FILE
 from saereg.registry.semver import order
 from saereg.registry.withdrawal import lost_marks, named, only_marks_differ
@@ -183,7 +183,8 @@ class Versions:
             return True
         if published.withdrawn == manifest.withdrawn or not only_marks_differ(published, manifest):
             return False
-        return self._differing(tree) <= {*DOCUMENTS, SIGNATURE_FILE}
+        repeating = {f"{claim.path}/{ARTIFACT_CARD_FILE}" for claim in manifest.artifacts}
+        return self._differing(tree) <= {*DOCUMENTS, *repeating, SIGNATURE_FILE}
 
     def _differing(self, tree: Tree) -> set[str]:
         """Return the files of the release that a commit does not hold as they are."""

@@ -1,132 +1,68 @@
-"""Parts of a card that saereg writes, between `<!-- saereg:begin NAME -->` and `<!-- saereg:end NAME -->`."""
+"""Parts of a card that saereg writes, between `<!-- saereg:begin NAME -->` and `<!-- saereg:end NAME -->`.
 
-from collections.abc import Callable, Mapping
+A part is a function of manifest and index alone, so that anybody who has both can write it again and compare. Behind
+the name of one that a template of the user made stands `custom`: it is theirs, and only that template writes it again.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-from saereg.registry.cards.card import CARD_FILE, Card
+from saereg.registry.cards.card import Card, Marker
+from saereg.registry.cards.front_fence import refenced
 from saereg.registry.cards.markdown import whole_lines_of
+from saereg.registry.cards.parts import (
+    about,
+    data,
+    evidence,
+    figures,
+    files,
+    floors,
+    inventory,
+    limitations,
+    metrics,
+    picks,
+    semantics,
+    sites,
+    training,
+    usage,
+)
+from saereg.registry.cards.templating import has_own, rendered
+from saereg.registry.cards.view import Values, View
 from saereg.registry.cards.withdrawn import PART as WITHDRAWN
 from saereg.registry.cards.withdrawn import inserted, removed, sent_on, warning
-from saereg.registry.files.natural import natural_key
-from saereg.registry.flat_fields import fields_of, headline
-from saereg.schemas.index import Index, IndexArtifact
-from saereg.schemas.manifest import Artifact, CrosscoderArtifact, Manifest, Sparsity
+from saereg.schemas.index import Index
+from saereg.schemas.manifest import Manifest
 
-METRICS_PAGE = "https://github.com/saereg/saereg/blob/main/docs/metrics.md"
-
-ABSENT = "–"
+_MARK_END = re.compile(r"\s*-->")
 
 
-def _number(value: float | None, digits: int) -> str:
-    return ABSENT if value is None else f"{value:.{digits}f}"
+def _withdrawn(view: View) -> Values | None:
+    return {"warning": warning(view.manifest)} if view.manifest.withdrawn else None
 
 
-def _plain(value: object) -> str:
-    if value is None or value == "":
-        return ABSENT
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    return f"{value:g}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def _sparsity(claim: Artifact) -> str:
-    names = {"l1_coefficient": "l1", "l0_coefficient": "l0 penalty", "target_l0": "target L0"}
-    found = [
-        f"{names.get(n, n)} {value:g}"
-        for n in Sparsity.model_fields
-        if (value := getattr(claim.sparsity, n)) is not None
-    ]
-    return ", ".join(found) or ABSENT
-
-
-def _site(claim: Artifact, manifest: Manifest) -> str:
-    keys = claim.sources.site_keys if isinstance(claim, CrosscoderArtifact) else (claim.site,)
-    if claim.kind == "transcoder":
-        keys = (claim.site, claim.site_out)
-    arrow = " → " if claim.kind == "transcoder" else ", "
-    return arrow.join(keys) if len(keys) < 5 else f"{keys[0]} … {keys[-1]} ({len(keys)} sites)"
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A column of the inventory: its header, and what stands in it for an artifact and its flat fields."""
-
-    header: str
-    cell: Callable[[Artifact, dict[str, Any], Manifest], str]
-    always: bool = True
-
-
-def _field(header: str, name: str, *, always: bool = True) -> _Column:
-    return _Column(header, lambda _claim, fields, _manifest: _plain(fields[name]), always)
-
-
-def _metric(header: str, name: str, digits: int, *, always: bool = True) -> _Column:
-    return _Column(f"{header} (`{name}`)", lambda _claim, fields, _manifest: _number(fields[name], digits), always)
-
-
-INVENTORY: tuple[_Column, ...] = (
-    _Column("id", lambda claim, _fields, _manifest: f"`{claim.id}`"),
-    _field("kind", "kind"),
-    _field("architecture", "architecture"),
-    _Column("site", lambda claim, _fields, manifest: _site(claim, manifest)),
-    _field("layer", "layer", always=False),
-    _field("d_in", "d_in"),
-    _field("d_sae", "d_sae"),
-    _Column("sparsity", lambda claim, _fields, _manifest: _sparsity(claim)),
-    _field("seed", "seed", always=False),
-    _field("snapshot", "snapshot", always=False),
-    _field("variant", "variant", always=False),
-    _metric("EV", "explained_variance", 4),
-    _metric("L0", "l0", 1),
-    _metric("L0 per source", "l0_per_source_mean", 1, always=False),
-    _Column("canonical", lambda claim, _fields, _manifest: "yes" if claim.canonical else ""),
-    _field("withdrawn", "withdrawn", always=False),
-)
-"""The columns of the inventory, in order; those that are not always there need an artifact that has a value."""
-
-
-def _inventory(manifest: Manifest, index: Index) -> str:
-    evidence = {entry.id: entry for entry in index.artifacts}
-    rows = []
-    for claim in sorted(manifest.artifacts, key=lambda claim: natural_key(claim.id)):
-        fields = fields_of(claim, manifest, measured(evidence.get(claim.id)))
-        rows.append([column.cell(claim, fields, manifest) for column in INVENTORY])
-    shown = [i for i, column in enumerate(INVENTORY) if column.always or any(row[i] != ABSENT for row in rows)]
-    table = _table([INVENTORY[i].header for i in shown], [[row[i] for i in shown] for row in rows])
-    note = f"Measured from the released weights, by [the definitions]({METRICS_PAGE}) that the header names."
-    return f"{table}\n\n{note}"
-
-
-def measured(entry: IndexArtifact | None) -> dict[str, float | None]:
-    """Return metric → value in raw units, of the first evaluation that has it."""
-    return {name: m.value for name, m in headline(entry.metrics).items()} if entry else {}
-
-
-def _files(manifest: Manifest, index: Index) -> str:
-    del manifest
-    files = sorted(
-        (file for file in index.all_files() if file.path != CARD_FILE), key=lambda file: natural_key(file.path)
-    )
-    return _table(["path", "bytes", "sha256"], [[f"`{f.path}`", f"{f.size:,}", f"`{f.sha256[:12]}`"] for f in files])
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _withdrawn(manifest: Manifest, index: Index) -> str:
-    del index
-    return warning(manifest)
-
-
-BLOCKS: Mapping[str, Callable[[Manifest, Index], str]] = {
-    "inventory": _inventory,
-    "files": _files,
+BLOCKS: Mapping[str, Callable[[View], Values | None]] = {
     WITHDRAWN: _withdrawn,
+    "summary": picks.summary,
+    "usage": usage.values,
+    "inventory": inventory.values,
+    "canonical": picks.canonical,
+    "figures": figures.values,
+    "floors": floors.values,
+    "metrics": metrics.values,
+    "sites": sites.values,
+    "semantics": semantics.values,
+    "training": training.values,
+    "data": data.values,
+    "evidence": evidence.values,
+    "limitations": limitations.values,
+    "files": files.values,
+    "sisters": about.sisters,
+    "licences": about.licences,
+    "citation": about.citation,
 }
-"""Name of a generated part → what writes it."""
+"""Name of a generated part → what its template is given, None where it has nothing to say; in the order of a card."""
 
 
 @dataclass(frozen=True)
@@ -138,12 +74,14 @@ class Part:
         line: line of its beginning mark.
         end: line of its end mark.
         text: what stands between them.
+        custom: whether a template of the user made it.
     """
 
     name: str
     line: int
     end: int
     text: str
+    custom: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,19 +97,57 @@ class MarkProblem:
     line: int
 
 
-def render(name: str, manifest: Manifest, index: Index) -> str:
-    """Return what belongs between the marks of a part.
+def template_of(name: str) -> str:
+    """Return the file of the template of a part, below a folder of templates."""
+    return f"parts/{name}.md.j2"
+
+
+def render(name: str, view: View, templates: Path | None = None) -> str:
+    """Return what belongs between the marks of a part; empty where it has nothing to say.
 
     Args:
         name: one of `BLOCKS`.
-        manifest: the claims.
-        index: the evidence; the entry of the card itself is not looked at.
+        view: manifest and index; the entry of the card itself is not looked at.
+        templates: folder of the user's own templates.
+
+    Raises:
+        UsageError: when a template of the user fails.
     """
-    return BLOCKS[name](manifest, index)
+    found = BLOCKS[name](view)
+    if _own(name, templates):
+        documents = {"manifest": view.manifest, "index": view.index}
+        return tidy(rendered(template_of(name), templates, part=found, **documents, **(found or {})))
+    return tidy(rendered(template_of(name), **found)) if found is not None else ""
 
 
-def parts_of(card: Card) -> tuple[list[Part], list[MarkProblem]]:
-    """Return the generated parts of a card, and the marks that begin or end none."""
+def _own(name: str, templates: Path | None) -> bool:
+    """Whether the user has a template of a part; the warning of what is withdrawn is always ours."""
+    return has_own(template_of(name), templates) and name != WITHDRAWN
+
+
+def tidy(text: str) -> str:
+    """Return what a template made without the blanks that its own lines left: no two empty lines outside of code."""
+    lines: list[str] = []
+    mark = ""
+    for line in text.strip("\n").split("\n"):
+        start = line.lstrip()
+        if mark:
+            mark = "" if start.startswith(mark) and not start.strip("`") else mark
+        elif start.startswith("```"):
+            mark = start[: len(start) - len(start.lstrip("`"))]
+        elif not line.strip() and (not lines or not lines[-1]):
+            continue
+        lines.append(line if mark else line.rstrip())
+    return "\n".join(lines).strip("\n")
+
+
+def parts_of(card: Card, names: Collection[str] = tuple(BLOCKS)) -> tuple[list[Part], list[MarkProblem]]:
+    """Return the generated parts of a card, and the marks that begin or end none.
+
+    Args:
+        card: the card.
+        names: which parts there are.
+    """
     parts: list[Part] = []
     problems: list[MarkProblem] = []
     begun = None
@@ -184,11 +160,11 @@ def parts_of(card: Card) -> tuple[list[Part], list[MarkProblem]]:
         if begun is None or begun.name != marker.name:
             problems.append(MarkProblem(f"the end of the generated part {marker.name!r} has no beginning", marker.line))
             continue
-        if marker.name in BLOCKS:
+        if marker.name in names:
             text = "\n".join(card.lines[begun.line : marker.line - 1]).strip("\n")
-            parts.append(Part(marker.name, begun.line, marker.line, text))
+            parts.append(Part(marker.name, begun.line, marker.line, text, _is_custom(begun)))
         else:
-            known = ", ".join(BLOCKS)
+            known = ", ".join(names)
             problems.append(MarkProblem(f"there is no generated part {marker.name!r}, only {known}", begun.line))
         begun = None
     if begun:
@@ -196,30 +172,49 @@ def parts_of(card: Card) -> tuple[list[Part], list[MarkProblem]]:
     return parts, problems
 
 
+def _is_custom(marker: Marker) -> bool:
+    """Whether a part is the user's own; the warning of what is withdrawn never is."""
+    return marker.custom and marker.name != WITHDRAWN
+
+
 def lacks_warning(card: Card, manifest: Manifest) -> bool:
     """Whether something is withdrawn and the card has no part that says so; `replaced` gives it one."""
     return bool(manifest.withdrawn) and not any(part.name == WITHDRAWN for part in parts_of(card)[0])
 
 
-def replaced(text: str, manifest: Manifest, index: Index, former: Manifest | None = None) -> str:
+def replaced(
+    text: str, manifest: Manifest, index: Index, former: Manifest | None = None, templates: Path | None = None
+) -> str:
     """Return a card with its generated parts up to date; what stands outside of them is not touched.
 
     The part on what is withdrawn, and the key of the front matter that goes with it, come and go with the marks.
+    A part that a template of the user made stays as it is where that template is not at hand.
 
     Args:
         text: the card.
         manifest: the claims.
         index: the evidence; the entry of the card itself is not looked at.
         former: the claims before a mark was taken back.
+        templates: folder of the user's own templates.
+
+    Raises:
+        UsageError: when a template of the user fails.
     """
-    text = sent_on(_placed(text, manifest), manifest, former)
+    view = View(manifest, index)
+    text = sent_on(_placed(refenced(text, view), manifest), manifest, former)
     card = Card(text)
     pieces = whole_lines_of(text)
     newline = "\r\n" if "\r\n" in text else "\n"
     for part in reversed(parts_of(card)[0]):
-        fresh = render(part.name, manifest, index)
+        own = _own(part.name, templates)
+        if part.custom and not own:
+            continue
+        fresh = render(part.name, view, templates)
         if part.text != fresh:
-            pieces[part.line : part.end - 1] = [line + newline for line in ("", *fresh.split("\n"), "")]
+            between = ("", *fresh.split("\n"), "") if fresh else ()
+            pieces[part.line : part.end - 1] = [line + newline for line in between]
+        if own and not part.custom:
+            pieces[part.line - 1] = _MARK_END.sub(" custom -->", pieces[part.line - 1], count=1)
     return "".join(pieces)
 
 

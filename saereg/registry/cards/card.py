@@ -14,7 +14,7 @@ CARD_FILE = "README.md"
 MAX_CARD_BYTES = 4 * 1024 * 1024
 """Largest card that is read; a table of 10,000 artifacts takes one and a half million."""
 
-_MARKER = re.compile(r"^\s{0,3}<!--\s*saereg:(begin|end)\s+(\S+)\s*-->\s*$")
+_MARKER = re.compile(r"^\s{0,3}<!--\s*saereg:(begin|end)\s+(\S+?)(?:\s+(custom))?\s*-->\s*$")
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,13 @@ class Marker:
         kind: `begin` or `end`.
         name: which part.
         line: line of the file.
+        custom: whether it says that a template of the user made the part.
     """
 
     kind: str
     name: str
     line: int
+    custom: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +167,11 @@ class Card:
         """Lines at which generated parts begin and end; what stands in code is none."""
         code = {n for block in self.blocks if block.kind in ("fence", "code") for n in range(block.line, block.end + 1)}
         found = ((n, _MARKER.match(line)) for n, line in enumerate(self.lines, 1) if "saereg:" in line)
-        return tuple(Marker(m[1], m[2], n) for n, m in found if m and n not in code and n > self.front_matter.end)
+        return tuple(
+            Marker(m[1], m[2], n, m[3] is not None)
+            for n, m in found
+            if m and n not in code and n > self.front_matter.end
+        )
 
     @cached_property
     def _inline(self) -> tuple[Inline, ...]:

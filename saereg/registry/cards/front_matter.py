@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from saereg.registry.cards.licenses import hub_license
@@ -106,10 +107,14 @@ def _missing(found: FrontMatter, manifest: Manifest) -> list[str]:
     }
     if "license" in found.values:
         values.pop("license_name", None)
+    absent = {key: v for key, v in values.items() if found.values.get(key) in (None, "", []) and key not in found.lines}
+    return lines_of_keys({key: value for key, value in absent.items() if value})
+
+
+def lines_of_keys(values: Mapping[str, str | tuple[str, ...]]) -> list[str]:
+    """Return the lines of YAML of keys that hold a text or several."""
     lines: list[str] = []
     for key, value in values.items():
-        if not value or found.values.get(key) not in (None, "", []) or key in found.lines:
-            continue
         lines += (
             [f"{key}: {_scalar(value)}"] if isinstance(value, str) else [f"{key}:", *(f"- {_scalar(v)}" for v in value)]
         )
@@ -117,5 +122,8 @@ def _missing(found: FrontMatter, manifest: Manifest) -> list[str]:
 
 
 def _scalar(value: str) -> str:
-    """Return a text as YAML, in quotes where it could be read as something else."""
-    return value if _PLAIN.match(value) and value.lower() not in _WORDS else json.dumps(value, ensure_ascii=False)
+    """Return a text as YAML, in quotes where it could be read as something else; what cannot be seen as its number."""
+    if _PLAIN.match(value) and value.lower() not in _WORDS:
+        return value
+    quoted = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)

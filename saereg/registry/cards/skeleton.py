@@ -1,12 +1,19 @@
 """A first card for a release that has none: the author adds to it, saereg keeps its generated parts up to date."""
 
 import json
+from pathlib import Path
 
-from saereg.registry.cards.blocks import replaced
-from saereg.registry.cards.front_matter import completed, expected
-from saereg.registry.files.natural import natural_key
+from saereg.registry.cards.blocks import BLOCKS, replaced, tidy
+from saereg.registry.cards.card import Card
+from saereg.registry.cards.front_fence import with_fence
+from saereg.registry.cards.front_matter import expected
+from saereg.registry.cards.marking import prose, text
+from saereg.registry.cards.parts.inventory import content_of
+from saereg.registry.cards.templating import has_own, rendered
+from saereg.registry.cards.view import View
+from saereg.registry.cards.withdrawn import PART as WITHDRAWN
 from saereg.schemas.index import Index
-from saereg.schemas.manifest import Artifact, Manifest
+from saereg.schemas.manifest import Manifest
 
 MARKER_FILE = "config.json"
 """File at the root whose downloads the Hub counts."""
@@ -14,72 +21,46 @@ MARKER_FILE = "config.json"
 QUERY_FILES = frozenset({"config.json", "config.yaml", "hyperparams.yaml", "params.json", "meta.yaml"})
 """Files at the root by whose downloads the Hub counts those of a repository whose library has no rule of its own."""
 
-NAMES = {"sae": ("sparse autoencoder", "sparse autoencoders"), "transcoder": ("transcoder", "transcoders"),
-         "crosscoder": ("crosscoder", "crosscoders")}  # fmt: skip
+TEMPLATE = "card.md.j2"
+"""File of the template of a first card."""
 
 
-def first_card(manifest: Manifest, index: Index) -> str:
-    """Return a card that says what the manifest and the index say."""
-    return replaced(skeleton(manifest), manifest, index)
+def first_card(manifest: Manifest, index: Index, templates: Path | None = None) -> str:
+    """Return a card that says what the manifest and the index say.
+
+    Args:
+        manifest: the claims.
+        index: the evidence.
+        templates: folder of the user's own templates.
+
+    Raises:
+        UsageError: when a template of the user fails.
+    """
+    return replaced(skeleton(View(manifest, index), templates), manifest, index, templates=templates)
 
 
-def skeleton(manifest: Manifest) -> str:
-    """Return a card whose generated parts are still empty."""
+def skeleton(view: View, templates: Path | None = None) -> str:
+    """Return a card whose generated parts are still empty; its front matter is complete.
+
+    A template of a user that writes a front matter of its own keeps it; keys that it lacks are added beside.
+    """
+    manifest = view.manifest
     release = manifest.release
-    sections = [
-        f"# {release.title}",
-        _paragraph(manifest),
-        "## Dictionaries",
-        "<!-- saereg:begin inventory -->\n<!-- saereg:end inventory -->",
-        "Every file with its size and sha256 is in [index.json](index.json), what the author claims is in "
-        "[manifest.json](manifest.json).",
-        *(_usage(manifest) if manifest.artifacts else ()),
-        f"## Licence\n\n{release.license}",
-        *([f"## Citation\n\n{_fenced(release.citation.strip(), 'bibtex')}"] if release.citation else ()),
-    ]
-    return completed("\n\n".join(sections) + "\n", manifest)
+    values: dict[str, object] = {
+        "title": text(release.title),
+        "description": prose(release.description) if release.description else None,
+        "sentence": content_of(manifest),
+        "version": release.version,
+        "authors": [text(name) for name in release.authors],
+        "parts": [name for name in BLOCKS if name != WITHDRAWN],
+    }
+    if not has_own(TEMPLATE, templates):
+        return with_fence(tidy(rendered(TEMPLATE, **values)) + "\n", view)
+    body = tidy(rendered(TEMPLATE, templates, manifest=manifest, index=view.index, **values)) + "\n"
+    return body if Card(body).front_matter.present else with_fence(body, view)
 
 
 def marker(manifest: Manifest) -> str:
     """Return the text of the file by which downloads are counted."""
     values = {"library_name": expected(manifest).library_name or "saereg", "manifest": "manifest.json"}
     return json.dumps(values) + "\n"
-
-
-def _paragraph(manifest: Manifest) -> str:
-    counts = []
-    for kind, (one, many) in NAMES.items():
-        number = sum(artifact.kind == kind for artifact in manifest.artifacts)
-        if number:
-            counts.append(f"{number} {one if number == 1 else many}")
-    models = ", ".join(dict.fromkeys(f"`{model.id}`" for model in manifest.base_models.values()))
-    what = " and ".join([", ".join(counts[:-1]), counts[-1]] if len(counts) > 1 else counts) or "Dictionaries"
-    sentence = f"{what} of {models}." if models else f"{what}."
-    return f"{manifest.release.description.strip()}\n\n{sentence}" if manifest.release.description else sentence
-
-
-def _usage(manifest: Manifest) -> list[str]:
-    ranked = sorted(manifest.artifacts, key=lambda artifact: (not artifact.canonical, natural_key(artifact.id)))
-    ours = f"""
-import saereg
-
-release = "."  # this folder, or hf://organization/repository
-dictionary = saereg.load(f"{{release}}:{ranked[0].id}")
-# x_hat = dictionary(x), f = dictionary.encode(x)
-"""
-    sections = ["## Use", _fenced(ours.strip(), "python")]
-    theirs = next((artifact for artifact in ranked if artifact.format == "saelens"), None)
-    if theirs is not None:
-        sections += ["With SAELens, from this folder:", _fenced(_saelens(theirs), "python")]
-    return sections
-
-
-def _saelens(artifact: Artifact) -> str:
-    return f'from sae_lens import SAE\n\nsae = SAE.load_from_disk("{artifact.path}")'
-
-
-def _fenced(text: str, language: str) -> str:
-    mark = "```"
-    while mark in text:
-        mark += "`"
-    return f"{mark}{language}\n{text}\n{mark}"

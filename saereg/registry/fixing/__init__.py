@@ -34,6 +34,7 @@ FIXERS = (
     Fixer(("SR501", "SR502", "SR503", "SR504"), cards.front_matter),
     Fixer(("SR509",), cards.natural_rows),
     Fixer(("SR508",), cards.generated_blocks),
+    Fixer(("SR514",), cards.artifact_card),
 )
 """Every fix, in the order in which they run: values first, then order, then what is made from both. SR003, SR009 and
 SR012 are mended by the index itself (`saereg.registry.fixing.index`), which follows every change."""

@@ -8,13 +8,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from glob import escape
 from pathlib import Path
 
 from saereg.registry.files.atomic import exclusive, is_running, write_text_atomically
 from saereg.registry.files.folder import scan
 from saereg.registry.fixing import FIXERS
-from saereg.registry.fixing.cards import refreshed_blocks
+from saereg.registry.fixing.cards import refreshed_artifact_cards, refreshed_blocks
 from saereg.registry.fixing.draft import Draft, Edit
 from saereg.registry.fixing.index import Wanted, refreshed, wanted
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE
@@ -132,8 +133,9 @@ def _edit(draft: Draft, findings: Iterable[Finding], wanted: Wanted) -> None:
             if finding.code in fixer.codes:
                 _try(draft, fixer.run, finding)
     if draft.changed:
-        for edit in refreshed_blocks(draft):
-            draft.put(edit)
+        for refresh in (partial(refreshed, wanted=wanted), refreshed_artifact_cards, refreshed_blocks):
+            for edit in refresh(draft):  # cards show digests and verdicts of the index, which follows them once more
+                draft.put(edit)
     for edit in refreshed(draft, wanted):
         draft.put(edit)
 

@@ -3,13 +3,20 @@
 import os
 from collections.abc import Iterator
 
+from saereg.registry.cards.artifact_card import generated, refreshed
 from saereg.registry.cards.blocks import replaced
 from saereg.registry.cards.card import Card
+from saereg.registry.cards.front_fence import fence_of, refenced
 from saereg.registry.cards.front_matter import completed, read_front_matter
 from saereg.registry.cards.markdown import whole_lines_of
 from saereg.registry.cards.skeleton import first_card as skeleton
+from saereg.registry.cards.view import View
+from saereg.registry.features.shipped import view_in
+from saereg.registry.files.names import ARTIFACT_CARD_FILE, FEATURES_FILE
 from saereg.registry.fixing.draft import Draft, Edit
 from saereg.registry.validators.checks.card_tables import number_key, sorted_as_text
+from saereg.schemas.index import IndexArtifact
+from saereg.schemas.manifest import Artifact, Manifest
 from saereg.schemas.report import Finding
 
 CARD = "README.md"
@@ -33,16 +40,21 @@ def first_card(draft: Draft, finding: Finding) -> Iterator[Edit]:
 
 def front_matter(draft: Draft, finding: Finding) -> Iterator[Edit]:
     """SR501 to SR504: keys of the front matter that are missing, and, unsafely, those that say something else."""
-    manifest, text = draft.manifest(), draft.text(CARD)
-    if manifest is not None and text is not None:
-        kept = text if finding.fixable == "safe" else _without(text, KEYS[finding.code])
+    manifest, index, text = draft.manifest(), draft.index(), draft.text(CARD)
+    if manifest is None or text is None:
+        return
+    kept = text if finding.fixable == "safe" else _without(text, KEYS[finding.code])
+    if fence_of(kept) is None:
         yield Edit(CARD, completed(kept, manifest))
+    elif index is not None:
+        yield Edit(CARD, refenced(kept, View(manifest, index)))
 
 
 def _without(text: str, keys: tuple[str, ...]) -> str:
     """Return a card without some keys of its front matter, so that they are written anew."""
     front, lines = read_front_matter(text), whole_lines_of(text)
-    starts = sorted([*front.lines.values(), front.end])
+    fence = fence_of(text)
+    starts = sorted([*front.lines.values(), *((fence.first, fence.last) if fence else ()), front.end])
     for key in sorted(set(keys) & set(front.lines), key=lambda key: -front.lines[key]):
         first = front.lines[key]
         del lines[first - 1 : next(line for line in starts if line > first) - 1]
@@ -72,6 +84,39 @@ def natural_rows(draft: Draft, finding: Finding) -> Iterator[Edit]:
 def generated_blocks(draft: Draft, finding: Finding) -> Iterator[Edit]:
     """SR508: generated blocks are generated again."""
     return refreshed_blocks(draft)
+
+
+def artifact_card(draft: Draft, finding: Finding) -> Iterator[Edit]:
+    """SR514: the generated part of an artifact's card is generated again."""
+    manifest, index = draft.manifest(), draft.index()
+    if manifest is not None and index is not None:
+        evidence = {entry.id: entry for entry in index.artifacts}
+        for claim in manifest.artifacts:
+            if claim.id == finding.artifact and claim.id in evidence:
+                yield from _artifact_card(draft, claim, manifest, evidence[claim.id])
+
+
+def refreshed_artifact_cards(draft: Draft) -> Iterator[Edit]:
+    """Yield every artifact's card with its generated part as the manifest and the index of a draft want it."""
+    manifest = draft.manifest()
+    if manifest is None or not any(draft.has(f"{claim.path}/{ARTIFACT_CARD_FILE}") for claim in manifest.artifacts):
+        return
+    index = draft.index()
+    if index is None:
+        return
+    evidence = {entry.id: entry for entry in index.artifacts}
+    for claim in manifest.artifacts:
+        if claim.id in evidence:
+            yield from _artifact_card(draft, claim, manifest, evidence[claim.id])
+
+
+def _artifact_card(draft: Draft, claim: Artifact, manifest: Manifest, evidence: IndexArtifact) -> Iterator[Edit]:
+    path = f"{claim.path}/{ARTIFACT_CARD_FILE}"
+    text = draft.text(path)
+    if text is None or "saereg:" not in text:
+        return
+    view = view_in(draft.text(f"{claim.path}/{FEATURES_FILE}"), claim.id, evidence)
+    yield Edit(path, refreshed(text, claim, manifest, generated(claim, manifest, evidence, view)))
 
 
 def refreshed_blocks(draft: Draft) -> Iterator[Edit]:

@@ -3,6 +3,7 @@
 from saereg.registry.validators.check import ArtifactCheck, Check, ReleaseCheck
 from saereg.registry.validators.checks import (
     across,
+    artifact_cards,
     canonical,
     card_tables,
     card_text,
@@ -66,6 +67,7 @@ CHECKS: tuple[Check, ...] = (
     ReleaseCheck("sizes_taken", "layout", hub.sizes_taken),
     ReleaseCheck("encoding_kept", "layout", card_text.encoding_kept),
     ReleaseCheck("generated_blocks", "layout", card_tables.generated_blocks),
+    ArtifactCheck("artifact_card_current", "layout", artifact_cards.artifact_card_current),
     ReleaseCheck("tables_agree", "layout", card_tables.tables_agree),
     ReleaseCheck("tables_in_natural_order", "layout", card_tables.tables_in_natural_order),
     ReleaseCheck("metrics_defined", "layout", card_tables.metrics_defined),

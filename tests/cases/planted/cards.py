@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from saereg.registry.build import build
-from tests.cases.tools import JUMP, TOPK, TRANS, Case, reindex, text
+from tests.cases.tools import JUMP, TOPK, TRANS, Case, reindex, text, write_cards
 
 
 def _card(old: str, new: str) -> Callable[[Path], None]:
@@ -212,5 +212,37 @@ TABLES: dict[str, Case] = {
     ),
 }
 
-CASES: dict[str, Case] = FRONT_MATTER | TEXT | TABLES
+
+def _artifact_card(change: Callable[[str], str] = lambda card: card) -> Callable[[Path], None]:
+    """Return the card of an artifact as saereg writes it, changed by hand."""
+
+    def plant(root: Path) -> None:
+        write_cards(root)
+        card = root / TOPK / "README.md"
+        card.write_text(change(card.read_text()))
+        reindex(root)
+
+    return plant
+
+
+ARTIFACT_CARDS: dict[str, Case] = {
+    "artifact_card_out_of_date": Case("SR514", _artifact_card(lambda card: card.replace("| k 3 |", "| k 4 |"))),
+    "artifact_card_not_ended": Case("SR514", _artifact_card(lambda card: card.replace("<!-- saereg:end", "<!-- end"))),
+    "artifact_card_of_unknown_parts": Case(
+        "SR514", _artifact_card(lambda card: card.replace(":begin artifact", ":begin x"))
+    ),
+    "artifact_card_with_words_of_its_author": Case(
+        "SR514", _artifact_card(lambda card: f"# Ours\n\n{card}\nMore words.\n"), passes=True
+    ),
+    "artifact_card_of_a_template": Case(
+        "SR514",
+        _artifact_card(
+            lambda card: card.replace("begin artifact -->", "begin artifact custom -->").replace("k 3", "k = 3")
+        ),
+        passes=True,
+    ),
+    "artifact_card_of_its_author": Case("SR514", _beside("# TopK\n\nAll of it by hand.\n"), passes=True),
+}
+
+CASES: dict[str, Case] = FRONT_MATTER | TEXT | TABLES | ARTIFACT_CARDS
 """Name of the folder → what is planted, and the one code that must be found."""

@@ -1,6 +1,7 @@
 """Marks of withdrawal on the Hub: one commit at the head of a branch, made once, and nothing else moves."""
 
 import json
+import shutil
 
 import pytest
 
@@ -9,9 +10,11 @@ from saereg.publishers.hub.marking import HubBranch
 from saereg.publishers.hub.target import HubTarget
 from saereg.publishers.local_hub import Fault
 from saereg.registry.withdrawal import restore, withdraw
-from saereg.registry.withdrawn_documents import DOCUMENTS, read_documents
+from saereg.registry.withdrawn_documents import DOCUMENTS, artifact_cards, mark_folder, read_documents
+from saereg.schemas.index import Index
 from saereg.schemas.manifest import Manifest
 from saereg.schemas.withdrawal import Withdrawal
+from tests.cases.tools import TOPK, write_cards
 
 MARK = Withdrawal(version="1.0.0", kind="yanked", reason="b_dec is 0", date="2026-11-21")
 
@@ -181,3 +184,36 @@ def test_marks_on_the_hub_are_those_that_a_folder_gets(published, versions):
 
     there = read_documents(versions[1])
     assert branch(published).mark(marking, titled).documents == marked(there, marking, "here").documents
+
+
+def test_the_cards_of_artifacts_say_it_in_the_same_commit(repository, versions, tmp_path):
+    """Of the artifact that is marked, and of all others with their version."""
+    root = shutil.copytree(versions[1], tmp_path / "release")
+    write_cards(root)
+    index = Index.read(root / "index.json")
+    paths = [*DOCUMENTS, *artifact_cards(index)]
+    repository.put({path: (root / path).read_bytes() for path in paths}, title="cards")
+    mark = Withdrawal(version="1.1.0", artifact=TOPK, kind="yanked", reason="b_dec is 0", date="2026-11-21")
+
+    done = branch(repository).mark(lambda manifest: withdraw(manifest, mark), titled)
+
+    assert set(done.documents) == {*DOCUMENTS, f"{TOPK}/README.md"}
+    assert repository.read(f"{TOPK}/README.md").startswith(b"<!-- saereg:begin withdrawn -->")
+    assert done.documents == mark_folder(root, lambda manifest: withdraw(manifest, mark)).documents
+    whole = mark.model_copy(update={"artifact": None})
+    assert set(branch(repository).mark(lambda m: withdraw(m, whole), titled).documents) == {*paths} - {
+        f"{TOPK}/README.md"
+    }
+    undone = branch(repository).mark(lambda m: restore(restore(m, "1.1.0"), "1.1.0", TOPK), titled)
+    assert b"saereg:begin withdrawn" not in undone.documents[f"{TOPK}/README.md"]
+
+
+def test_of_very_many_artifacts_the_card_of_the_release_says_it_alone(repository, versions, tmp_path, monkeypatch):
+    """Each card is a request; publishing the marked folder brings the others."""
+    root = shutil.copytree(versions[1], tmp_path / "release")
+    write_cards(root)
+    repository.put({p: (root / p).read_bytes() for p in (*DOCUMENTS, f"{TOPK}/README.md")}, title="cards")
+    monkeypatch.setattr("saereg.publishers.hub.marking.MOST_CARDS", 0)
+    whole = Withdrawal(version="1.1.0", kind="yanked", reason="b_dec is 0", date="2026-11-21")
+
+    assert set(branch(repository).mark(lambda m: withdraw(m, whole), titled).documents) == set(DOCUMENTS)

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from saereg.errors import UsageError
-from saereg.registry.canonical import GRAMMAR, Candidate, Choice, Number, Rule, choices, parse_rule
-from saereg.registry.claims.judge import tolerance_of
-from saereg.registry.flat_fields import fields_of, headline
+from saereg.registry.candidates import candidate
+from saereg.registry.canonical import GRAMMAR, Choice, Rule, choices, parse_rule
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject
 from saereg.schemas.manifest import Manifest
 from saereg.schemas.report import Finding
@@ -46,7 +45,7 @@ def _evaluated(
         if artifact.claim.id not in working:
             message = f"{artifact.claim.id!r} is flagged canonical, and declared a failure"
             yield artifact.claim_finding("SR431", message, "/canonical", expected="false", found="true")
-    found = choices(rule, [_candidate(artifact, manifest, rule) for artifact in working.values()])
+    found = choices(rule, [candidate(a.claim, a.evidence, manifest, rule.metric) for a in working.values()])
     if found and not any(choice.basis for choice in found):
         message = f"{rule.metric} is neither measured nor claimed of any artifact, so the rule cannot be evaluated"
         yield release.manifest_finding("SR433", message, RULE, found=rule.metric)
@@ -58,21 +57,6 @@ def _evaluated(
         return
     for choice in found:
         yield from _judged(working, rule, choice)
-
-
-def _candidate(artifact: ArtifactSubject, manifest: Manifest, rule: Rule) -> Candidate:
-    claim = artifact.claim
-    metrics = artifact.evidence.metrics if artifact.evidence else ()
-    measured = headline(m for m in metrics if m.metric == rule.metric and m.value is not None).values()
-    claimed = [c for c in claim.claims if c.metric == rule.metric]
-    fields = fields_of(claim, manifest, {name: m.value for name, m in headline(metrics).items()})
-    return Candidate(
-        claim.id,
-        claim.canonical,
-        fields,
-        {m.metric: Number(m.value, m.tolerance) for m in measured if m.value is not None},
-        {c.metric: Number(c.value, tolerance_of(c) if c.tolerance else 0.0) for c in claimed[:1]},
-    )
 
 
 def _judged(artifacts: dict[str, ArtifactSubject], rule: Rule, choice: Choice) -> Iterator[Finding]:

@@ -7,7 +7,9 @@ from functools import cached_property
 
 from saereg.registry.cards.blocks import lacks_warning, parts_of, render
 from saereg.registry.cards.card import CARD_FILE, Card, Row, Table
+from saereg.registry.cards.front_fence import stale_line
 from saereg.registry.cards.quantities import L0, METRICS, Printed, labelled, printed, quantity_of
+from saereg.registry.cards.view import View
 from saereg.registry.files.natural import natural_key
 from saereg.registry.flat_fields import fields_of
 from saereg.registry.validators.findings import finding
@@ -32,8 +34,12 @@ def generated_blocks(release: ReleaseSubject) -> Iterator[Finding]:
     if lacks_warning(card, manifest):
         message = f"the card does not say that {told(manifest.withdrawn[0])}"
         yield finding("SR508", message, path=CARD_FILE, line=1, fixable="safe", hint="run saereg validate --fix")
+    view = View(manifest, index)
+    if line := stale_line(card.text, view):
+        message = "the keys of the front matter that saereg owns are not what manifest and index say now"
+        yield finding("SR508", message, path=CARD_FILE, line=line, fixable="safe", hint="run saereg validate --fix")
     for part in parts:
-        fresh = render(part.name, manifest, index)
+        fresh = part.text if part.custom else render(part.name, view)
         if part.text != fresh:
             message = f"the generated part {part.name!r} is not what manifest and index say now"
             line = part.line + _first_difference(part.text, fresh)
@@ -58,11 +64,15 @@ def tables_agree(release: ReleaseSubject) -> Iterator[Finding]:
 
 
 def _own_tables(card: Card | None) -> list[Table]:
-    """Return the tables that the author wrote."""
+    """Return the tables that the author wrote, or templates of the author's."""
     if card is None:
         return []
     parts = parts_of(card)[0] if card.markers else []
-    return [table for table in card.tables if not any(part.line < table.line < part.end for part in parts)]
+    return [
+        table
+        for table in card.tables
+        if not any(part.line < table.line < part.end and not part.custom for part in parts)
+    ]
 
 
 def _states_numbers(table: Table) -> bool:

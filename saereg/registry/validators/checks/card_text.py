@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from posixpath import normpath
 
 from saereg.errors import did_you_mean
+from saereg.registry.cards.artifact_card import without_generated
 from saereg.registry.cards.card import CARD_FILE, MAX_CARD_BYTES, Card
 from saereg.registry.cards.inline import Link
 from saereg.registry.cards.mojibake import garbled_in
@@ -42,7 +43,7 @@ def cards_of(release: ReleaseSubject) -> Iterator[tuple[str, Card]]:
         if path.endswith(".md") and path != CARD_FILE:
             text, _ = release.read_text(path, MAX_CARD_BYTES)
             if text is not None:
-                yield path, Card(text)
+                yield path, Card(without_generated(text))
 
 
 def encoding_kept(release: ReleaseSubject) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from saereg.registry.files.natural import natural_key
 from saereg.registry.naming import Fact, Token, architecture_fits, architectures_of, tokens_of
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject
-from saereg.schemas.manifest import CrosscoderArtifact, Manifest, TranscoderArtifact
+from saereg.schemas.manifest import CrosscoderArtifact, Manifest, sites_of
 from saereg.schemas.report import Finding
 
 FIELDS: Mapping[Fact, str] = {
@@ -93,10 +93,7 @@ def _values(
 
 
 def _layers(artifact: ArtifactSubject, manifest: Manifest, name: str) -> list[float | None]:
-    claim = artifact.claim
-    keys = claim.sources.site_keys if isinstance(claim, CrosscoderArtifact) else (claim.site,)
-    keys = (*keys, claim.site_out) if isinstance(claim, TranscoderArtifact) else keys
-    layers = [manifest.sites[key].layer for key in keys if key in manifest.sites]
+    layers = [manifest.sites[key].layer for key in sites_of(artifact.claim) if key in manifest.sites]
     # What `blocks.8` reads before it is what `blocks.7` wrote.
     shifted = [layer + 1 for layer in layers if layer is not None] if "_pre" in name else []
     return [*layers, *shifted] if None not in layers else []

@@ -7,7 +7,7 @@ from saereg.registry.semantics import FOLDED
 from saereg.registry.validators.subject import ArtifactSubject, ReleaseSubject
 from saereg.schemas.cfg import SaelensConfig
 from saereg.schemas.evaluation import ParameterRows
-from saereg.schemas.manifest import CrosscoderArtifact, Manifest, TranscoderArtifact
+from saereg.schemas.manifest import CrosscoderArtifact, Manifest, TranscoderArtifact, sites_of
 from saereg.schemas.report import Finding
 from saereg.schemas.schedule import Schedule, parse_schedule
 from saereg.schemas.site import BaseModelRef, Site
@@ -175,8 +175,7 @@ def context_fits(artifact: ArtifactSubject) -> Iterator[Finding]:
     config, manifest, claim = artifact.config, artifact.release.manifest, artifact.claim
     if config is None or manifest is None:
         return
-    key = claim.sources.site_keys[0] if isinstance(claim, CrosscoderArtifact) else claim.site
-    site, size = manifest.sites.get(key), config.metadata.context_size
+    site, size = manifest.sites.get(sites_of(claim)[0]), config.metadata.context_size
     model = manifest.base_models.get(site.model) if site and site.stream != "parameter" else None
     if model is None or model.context_size is None or not isinstance(size, int) or size <= model.context_size:
         return

@@ -3,6 +3,7 @@
 from saereg.errors import UnknownNameError
 from saereg.registry.validators.rules import (
     across,
+    artifact_cards,
     card_text,
     cards,
     documents,
@@ -43,6 +44,7 @@ _ALL: tuple[type[RuleText], ...] = (
     *evidence.RULES,
     *cards.RULES,
     *card_text.RULES,
+    *artifact_cards.RULES,
     *snippets.RULES,
     *across.RULES,
     *hub.RULES,

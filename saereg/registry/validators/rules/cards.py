@@ -188,11 +188,13 @@ class SR508(RuleText):
     """A table of the card says something else than the manifest and the index.
 
     Two things are looked at. Generated parts, between `<!-- saereg:begin inventory -->` and the line that ends
-    them, must be what `saereg build` would write now, the warning of a withdrawn version included. In tables that
-    an author wrote, rows are recognized by the id, folder or file of an artifact, and columns by headers such as
-    EV, L0, FVU, dead, d_sae, width, k, layer or seed; cells such as `EV 0.748 / L0 160` are read as well. Each
-    number is compared, with the digits that are printed, with every value that the manifest claims or the index
-    measured of it; `163k` is 163,840. Other columns and rows are left alone.
+    them, and the keys of the front matter between `# saereg:begin front-matter` and its end, must be what `saereg
+    build` would write now, the warning of a withdrawn version included. A part with `custom` behind its name was made
+    by a template of the author, and counts as written by hand. In tables that an author wrote, rows are recognized by
+    the id, folder or file of an artifact, and columns by headers such as EV, L0, FVU, dead, d_sae, width, k, layer or
+    seed; cells such as `EV 0.748 / L0 160` are read as well. Each number is compared, with the digits that are
+    printed, with every value that the manifest claims or the index measured of it; `163k` is 163,840. Other columns
+    and rows are left alone.
 
     Why: People choose a dictionary by the table of the card. A number that was typed, or copied from an earlier run,
     makes them load one that is not what they read about.

@@ -1,0 +1,1 @@
+"""What each generated part of a card shows, worked out from manifest and index; templates make Markdown of it."""
