@@ -66,8 +66,10 @@ def measure(root: Path, stride: int) -> dict[str, object]:
     """Kill at every so many-th point; return how many, and the points after which something was different."""
     import torch
 
+    from saereg.registry import presenting
     from tests.trainers.runs.killing import forked, tree
 
+    presenting._with_figures = lambda release, *_: release  # vl-convert has threads, which do not survive a fork
     torch.set_num_threads(1)
     rows, out, err = collection(root), os.dup(1), os.dup(2)
     command(root / "whole", rows)()  # in this process, so that no fork imports anything

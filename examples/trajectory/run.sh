@@ -18,10 +18,11 @@ for parameter in W_U W_E; do
         --model-name tiny-neox --model-license mit
 done
 
-# 56 dictionaries in seven files
+# 56 dictionaries in seven files; the release is built once, at the end
 for config in W_U-cross-snapshot-32 W_U-cross-snapshot-16 W_U-lambda-sweep W_U-architecture-comparison \
     W_U-per-snapshot-saes W_U-final-snapshot-saes W_E-cross-snapshot-32; do
-    saereg train sweep "$here/configs/$config.yaml" --release release --name tiny-neox-trajectory --license mit
+    saereg train sweep "$here/configs/$config.yaml" --release release --name tiny-neox-trajectory --license mit \
+        --no-build
 done
 
 # What the author has to say, then the evidence: EV and L0 out of the weights, on the rows of the checkpoints

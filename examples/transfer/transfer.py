@@ -126,9 +126,10 @@ class Study:
             click.ClickException: when something is wrong.
         """
         from saereg.registry.build import build
+        from saereg.registry.presenting import Presentation
         from saereg.registry.validators.runner import validate
 
-        build(self.release)
+        build(self.release, presentation=Presentation())
         report = validate(self.release, "data")
         if report.findings:
             raise click.ClickException("; ".join(f"{one.code}: {one.message}" for one in report.findings))

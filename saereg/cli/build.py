@@ -1,23 +1,20 @@
 """`saereg build`."""
 
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from saereg.cli.building import note, presentation, presentation_options, said
 from saereg.cli.options import device_option, executor_option, local_folder, model_option, named, require_known_models
 from saereg.cli.options import models as given_models
 from saereg.cli.progress import bar
-from saereg.cli.render.text import next_step, plural
+from saereg.cli.render.text import next_step
 from saereg.errors import UsageError
 from saereg.registry.files.blocks import require_torch
 
-if TYPE_CHECKING:
-    from saereg.schemas.index import Index
-
-MOST_REASONS = 5
-"""Reasons why claims were not looked at that are printed: the commonest."""
+PRESENTED = ("figures", "features", "cards", "latents", "templates")
+"""Flags that say what is made for readers."""
 
 
 @click.command()
@@ -39,6 +36,7 @@ MOST_REASONS = 5
 @model_option
 @device_option
 @executor_option
+@presentation_options
 def command(
     target: str,
     checkpoints: Path | None,
@@ -46,9 +44,9 @@ def command(
     models: tuple[str, ...],
     device: str,
     executor: str | None,
-    **draw: Any,  # noqa: ANN401 - rows, seed and site, as HeldOut has them
+    **flags: Any,  # noqa: ANN401 - rows, seed and site, as HeldOut has them, and those of PRESENTED
 ) -> None:
-    """Look at every file of a release and write index.json.
+    """Look at every file of a release and write index.json, figures, feature views and cards.
 
     Files are hashed, headers read, switches resolved, golden vectors replayed, weights compared with their source
     checkpoint where it is at hand, and metrics recomputed on the evaluations that the release declares.
@@ -59,6 +57,7 @@ def command(
     is there already, with the same rows, is left as it is; other rows need another name.
     """
     folder, where = local_folder(target), given_models(models)
+    draw = {name: flags[name] for name in ("rows", "seed", "site")}
     wanted = named(evaluations, "--evaluation", "NAME=DATA")
     if not wanted and (draw["rows"] is not None or draw["site"] is not None):
         raise UsageError("--rows and --site are of the rows that --evaluation draws; add --evaluation NAME=DATA")
@@ -77,25 +76,20 @@ def command(
     for made in hold_out(folder, *(HeldOut(name, spec, models=where, **draw) for name, spec in wanted.items())):
         left = "" if made.is_new else " is there with these rows, nothing is made"
         click.echo(f"{made.file.relative_to(folder)}: evaluation {made.name}{left}")
+    shown = presentation(where, device, {name: flags[name] for name in PRESENTED})
     with bar("build") as progress:
         index = build(
-            folder, checkpoints=checkpoints, models=where, device=device, executor=executor, progress=progress
+            folder,
+            checkpoints=checkpoints,
+            models=where,
+            device=device,
+            executor=executor,
+            progress=progress,
+            presentation=shown,
         )
-    verdicts = [verdict.verdict for artifact in index.artifacts for verdict in artifact.verdicts]
-    said = ", ".join(f"{verdicts.count(v)} {v.replace('_', ' ')}" for v in sorted(set(verdicts))) or "none stated"
-    counts = f"{plural(len(index.artifacts), 'artifact')}, {plural(len(index.all_files()), 'file')}"
-    click.echo(f"index.json: {counts}; claims: {said}")
-    for line in _unmeasured(index):
-        click.echo(line, err=True)
+    said(index)
     if stale := staleness(folder, index):
-        click.echo(stale, err=True)
+        note(stale)
     step = ("saereg validate", target, "--level", "data")
     given = [word for option in models for word in ("--model", option)]
     next_step(*step, *(("--checkpoints", checkpoints) if checkpoints else ()), *given)
-
-
-def _unmeasured(index: "Index") -> list[str]:
-    """Return why claims could not be looked at, each reason once with how many there are of it."""
-    verdicts = [verdict for artifact in index.artifacts for verdict in artifact.verdicts]
-    reasons = Counter(verdict.why for verdict in verdicts if verdict.verdict == "not_verifiable" and verdict.why)
-    return [f"not verifiable, {plural(count, 'claim')}: {why}" for why, count in reasons.most_common(MOST_REASONS)]

@@ -1,15 +1,24 @@
 """`saereg train crosscoder`."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from saereg.cli.building import build_option, built_after_training
 from saereg.cli.configuration import overlaid, read_yaml
 from saereg.cli.progress import training_bar
 from saereg.cli.ranks import hush, one_voice
-from saereg.cli.render.text import next_step
-from saereg.cli.training import RUN_OPTIONS, Options, facts_of, release_info, release_options, settings_options
+from saereg.cli.training import (
+    RUN_OPTIONS,
+    Options,
+    facts_of,
+    release_info,
+    release_options,
+    require_id,
+    settings_options,
+)
 from saereg.registry.release import CHECKPOINTS, MANIFEST_FILE
 from saereg.schemas.evaluation import Preprocess
 from saereg.schemas.training_crosscoder import CrosscoderArchitecture, CrosscoderTrainConfig
@@ -66,26 +75,27 @@ def _settings(flags: dict[str, Any]) -> dict[str, Any]:
     return {OPTIONS[flag][0]: value for flag, value in flags.items() if value != ()}
 
 
-def _words(artifact: "CrosscoderArtifact", release: Path, checkpoints: Path | None) -> list[object]:
-    """Return the words behind `saereg build`: rows of parameters are read from the checkpoints of the model."""
+def _words(artifact: "CrosscoderArtifact", release: Path) -> list[object]:
+    """Return what `saereg build` wants to know: rows of parameters are read from the checkpoints of the model."""
     from saereg.schemas.manifest import Manifest
 
-    words: list[object] = [release, *(("--checkpoints", checkpoints) if checkpoints else ())]
     manifest = Manifest.read(release / MANIFEST_FILE)
     evaluations = (manifest.evaluations.get(claim.evaluation or "") for claim in artifact.claims)
     if any(evaluation is not None and evaluation.source == "parameters" for evaluation in evaluations):
-        words += ["--model", f"{manifest.sites[artifact.sources.site_keys[0]].model}=FOLDER"]
-    return words
+        return ["--model", f"{manifest.sites[artifact.sources.site_keys[0]].model}=FOLDER"]
+    return []
 
 
 @click.command(short_help="Train a crosscoder over layers, models or snapshots.")
 @click.argument("config", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @settings_options(OPTIONS)
 @release_options
+@build_option
 def crosscoder(
     config: Path | None,
     release: Path,
     checkpoints: Path | None,
+    builds: bool,
     name: str | None,
     title: str | None,
     licence: str | None,
@@ -101,6 +111,7 @@ def crosscoder(
 
     hush()
     settings = overlaid(read_yaml(config) if config else {}, _settings(flags))
+    require_id(settings, config)
     parsed = CrosscoderTrainConfig.from_text(canonical(settings), config or "flags")
     info = release_info(release, name, title, licence)
     from saereg.trainers.crosscoder.train import train_crosscoder
@@ -110,4 +121,6 @@ def crosscoder(
         done = train_crosscoder(parsed, release, where, progress, info=info, group=group)
         facts = [*facts_of(done.artifact), *progress.facts()]
         click.echo(f"{done.artifact.id}: {', '.join(facts)}, weights sha256 {done.weights_sha256[:16]}…")
-        next_step("saereg build", *_words(done.artifact, release, checkpoints))
+        # of several processes the others are gone by now, and signals with them: one alone would build unattended
+        alone = builds and os.environ.get("WORLD_SIZE", "1") == "1"
+        built_after_training(release, checkpoints, builds=alone, words=_words(done.artifact, release))

@@ -5,10 +5,18 @@ from typing import Any, get_args
 
 import click
 
+from saereg.cli.building import build_option, built_after_training
 from saereg.cli.configuration import overlaid, read_yaml
 from saereg.cli.progress import training_bar
-from saereg.cli.render.text import next_step
-from saereg.cli.training import RUN_OPTIONS, Options, facts_of, release_info, release_options, settings_options
+from saereg.cli.training import (
+    RUN_OPTIONS,
+    Options,
+    facts_of,
+    release_info,
+    release_options,
+    require_id,
+    settings_options,
+)
 from saereg.registry.release import CHECKPOINTS
 from saereg.schemas.training import TrainConfig, TrainedArchitecture, TrainedNormalization
 
@@ -54,10 +62,12 @@ OPTIONS: Options = {
 @click.argument("config", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @settings_options(OPTIONS)
 @release_options
+@build_option
 def sae(
     config: Path | None,
     release: Path,
     checkpoints: Path | None,
+    builds: bool,
     name: str | None,
     title: str | None,
     licence: str | None,
@@ -73,10 +83,11 @@ def sae(
 
     given = {OPTIONS[flag][0]: value for flag, value in flags.items() if value != ()}
     settings = overlaid(read_yaml(config) if config else {}, given)
+    require_id(settings, config)
     parsed = TrainConfig.from_text(canonical(settings), config or "flags")
     info = release_info(release, name, title, licence)
     with training_bar(f"train {parsed.artifact.id}") as progress:
         done = train(parsed, release, checkpoints or release.absolute().parent / CHECKPOINTS, progress, info=info)
     facts = [*facts_of(done.artifact), *progress.facts()]
     click.echo(f"{done.artifact.id}: {', '.join(facts)}, weights sha256 {done.weights_sha256[:16]}…")
-    next_step("saereg build", release, *(("--checkpoints", checkpoints) if checkpoints else ()))
+    built_after_training(release, checkpoints, builds=builds)

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from saereg.cli.building import build_option, built_after_training
 from saereg.cli.configuration import read_yaml
 from saereg.cli.options import executor_option
 from saereg.cli.progress import training_bar
-from saereg.cli.render.text import next_step
 from saereg.cli.training import facts_of, release_info, release_options
 from saereg.registry.release import CHECKPOINTS
 
@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @release_options
 @executor_option
+@build_option
 @click.option("--list", "only_listed", is_flag=True, help="Say what would be trained together, and train nothing.")
 def sweep(
-    config: Path, release: Path, checkpoints: Path | None, executor: str | None, only_listed: bool, **new: str | None
+    config: Path,
+    release: Path,
+    checkpoints: Path | None,
+    executor: str | None,
+    builds: bool,
+    only_listed: bool,
+    **new: str | None,
 ) -> None:
     """Train many dictionaries from one YAML file (see `saereg schema train-sweep`) and add them to a release.
 
@@ -49,7 +56,7 @@ def sweep(
         with open_executor(executor) as workers:
             for artifacts in train_all(found, workers):
                 _say(artifacts)
-    next_step("saereg build", release, *(("--checkpoints", checkpoints) if checkpoints else ()))
+    built_after_training(release, checkpoints, builds=builds)
 
 
 def _say(artifacts: "tuple[Artifact, ...]") -> None:

@@ -1,6 +1,6 @@
 """What the commands that train have in common: flags of a run, and the release folder that they write into."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +106,18 @@ def release_info(release: Path, name: str | None, title: str | None, licence: st
         )
     label = name or folder.name
     return ReleaseInfo(name=label, version="0.1.0", title=title or label, license=licence) if licence else None
+
+
+def require_id(settings: Mapping[str, Any], config: object) -> None:
+    """Raise UsageError where flags alone say what to train, and not what it is called.
+
+    Raises:
+        UsageError: then; of a file the missing key is told with its place.
+    """
+    if config is None and "artifact" not in settings:
+        raise UsageError(
+            "the dictionary has no name; give --id, its id and folder in the release: --id layer_4/topk_32"
+        )
 
 
 def facts_of(artifact: "Artifact") -> list[str]:

@@ -16,13 +16,14 @@ from saereg.registry.files.digest import sha256_of
 from saereg.registry.files.flat import open_safetensors
 from saereg.registry.files.folder import Entry, scan
 from saereg.registry.files.header import Header, read_header
+from saereg.registry.files.listing import index_file, listed
 from saereg.registry.files.names import (
     CONFIG_FILE,
     GOLDEN_FILE,
     SIGNATURE_FILE,
     WEIGHTS_FILES,
 )
-from saereg.registry.files.roles import role_of
+from saereg.registry.presenting import Presentation, present
 from saereg.registry.provenance import provenance_of
 from saereg.registry.recompute.choosing import evaluations_of
 from saereg.registry.release import INDEX_FILE, MANIFEST_FILE, checkpoints_beside
@@ -34,7 +35,6 @@ from saereg.schemas.artifact_config import ArtifactConfig, assumptions, read_con
 from saereg.schemas.index import GoldenFacts, Index, IndexArtifact, IndexFile, TensorFacts
 from saereg.schemas.manifest import Artifact, Manifest
 from saereg.schemas.metrics import DType
-from saereg.schemas.names import path_problem
 
 if TYPE_CHECKING:
     from saereg.registry.evidence.round_trip import Looked
@@ -51,8 +51,9 @@ def build(
     device: str = "cpu",
     executor: str | None = None,
     progress: Progress | None = None,
+    presentation: Presentation | None = None,
 ) -> Index:
-    """Build the index of a release and write it; all other files but the card are only read.
+    """Build the index of a release and write it; of the other files only what it generates itself is written.
 
     A release without README.md gets a first one; of one that is there, the generated parts are brought up to date.
 
@@ -63,6 +64,7 @@ def build(
         device: torch device on which metrics are computed.
         executor: who looks at the artifacts, as `open_executor` has it; None: this process. The index is the same.
         progress: called after each artifact.
+        presentation: what else is made for readers: figures, feature views, cards of artifacts. None: nothing.
 
     Returns:
         The index that was written.
@@ -95,17 +97,12 @@ def build(
         artifacts=entries,
         provenance=provenance_of(manifest, entries, software),
     )
-    written = write_card(root, manifest, index)
-    index = index.model_copy(update={"files": _with_written(root, shared, written)})
+    if presentation is not None:
+        index = present(root, manifest, index, presentation, progress)
+    written = write_card(root, manifest, index, presentation.templates if presentation else None)
+    index = index.model_copy(update={"files": listed(root, index.files, written)})
     write_text_atomically(root / INDEX_FILE, index.text())
     return index
-
-
-def _with_written(root: Path, files: tuple[IndexFile, ...], written: tuple[str, ...]) -> tuple[IndexFile, ...]:
-    """Return the files of the release together with those that were written after it was listed."""
-    fresh = {path: _index_file(root, Entry(path, (root / path).stat().st_size, "file"), None) for path in written}
-    known = {file.path: file for file in files} | fresh
-    return tuple(known[path] for path in sorted(known))
 
 
 @dataclass(frozen=True)
@@ -194,7 +191,7 @@ class _ArtifactBuild:
     def _files(self, weights_sha256: str) -> tuple[IndexFile, ...]:
         known = {self.weights.relative_to(self.root).as_posix(): weights_sha256}
         mine = self.parts.found.get(self.claim.path, ())
-        return tuple(_index_file(self.root, entry, known.get(entry.path)) for entry in mine)
+        return tuple(index_file(self.root, entry, known.get(entry.path)) for entry in mine)
 
     def _golden(self) -> GoldenFacts | None:
         from saereg.registry.evidence.golden import replay
@@ -262,11 +259,4 @@ def _files_by_folder(root: Path) -> dict[str, list[Entry]]:
 def _release_files(root: Path, manifest: Manifest, found: Mapping[str, Sequence[Entry]]) -> tuple[IndexFile, ...]:
     taken = {claim.path for claim in manifest.artifacts}
     rest = (entry for folder, entries in found.items() if folder not in taken for entry in entries)
-    return tuple(_index_file(root, entry, None) for entry in sorted(rest, key=lambda entry: entry.path))
-
-
-def _index_file(root: Path, entry: Entry, digest: str | None) -> IndexFile:
-    path = entry.path
-    if problem := path_problem(path):
-        raise UsageError(f"{root}: {path}: {problem}")
-    return IndexFile(path=path, size=entry.size, sha256=digest or sha256_of(root / path), role=role_of(path))
+    return tuple(index_file(root, entry, None) for entry in sorted(rest, key=lambda entry: entry.path))

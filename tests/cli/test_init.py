@@ -99,7 +99,7 @@ def test_from_a_grid_to_a_validated_release(init, saereg, place):
     assert (answer.code, answer.out) == (0, "grid-release: 11 artifacts: 11 converted, 0 kept\n")
     assert answer.next == "saereg build grid-release --checkpoints checkpoints"
     built = saereg(*shlex.split(answer.next)[1:])
-    assert (built.code, built.out) == (0, "index.json: 11 artifacts, 46 files; claims: none stated\n")
+    assert (built.code, built.out) == (0, "index.json: 11 artifacts, 57 files; claims: none stated\n")
     checked = saereg("validate", "grid-release", "--level", "weights", "--checkpoints", "checkpoints")
     assert checked.code == 0
     assert checked.out.startswith("grid-release 0.1.0: 11 artifacts, level weights, ")

@@ -12,6 +12,7 @@ from saereg.errors import DocumentError, UsageError, WeightsError
 from saereg.publishers.folder import FolderPublisher
 from saereg.registry import build as builder
 from saereg.registry.build import build
+from saereg.registry.files import listing
 from saereg.registry.files.digest import sha256_of
 from saereg.registry.files.folder import scan
 from saereg.registry.metrics.sources import activations
@@ -197,7 +198,7 @@ def test_the_folder_is_listed_once_and_an_evaluation_hashed_once(release, monkey
     """However many artifacts there are."""
     listed, hashed = [], []
     monkeypatch.setattr(builder, "scan", lambda root: listed.append(root) or scan(root))
-    for module in (builder, activations):
+    for module in (builder, listing, activations):
         monkeypatch.setattr(module, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
 
     build(release)

@@ -126,6 +126,8 @@ ROLES: dict[Role, Class] = {
     "sparsity": "document",
     "conversion": "document",
     "analysis": "document",
+    "figure": "document",
+    "features": "document",
 }
 """Role of a file → what depends on it."""
 
