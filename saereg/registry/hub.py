@@ -8,11 +8,13 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from saereg.errors import PublishError, UsageError
+from saereg.registry.hub_progress import bars
 
 PATIENCE = 10.0
 """Seconds that the Hub may stay silent before a request is given up; HF_HUB_DOWNLOAD_TIMEOUT sets another."""
@@ -69,7 +71,7 @@ def fetch_documents(repo: str, revision: str | None) -> Path:
         UsageError: when the name cannot be that of a repository.
         PublishError: when the repository, revision or network is not there.
     """
-    return _snapshot(repo, revision, ["*.json"])
+    return _snapshot(repo, revision, ["*.json"], SHOWN)
 
 
 def fetch_folder(repo: str, revision: str, folder: str) -> Path:
@@ -78,7 +80,7 @@ def fetch_folder(repo: str, revision: str, folder: str) -> Path:
     Raises:
         PublishError: when the repository, revision or network is not there.
     """
-    return _snapshot(repo, revision, [f"{glob.escape(folder)}/*", "*.json"])
+    return _snapshot(repo, revision, [f"{glob.escape(folder)}/*"])
 
 
 def fetch_path(repo: str, revision: str, path: str) -> Path:
@@ -87,7 +89,17 @@ def fetch_path(repo: str, revision: str, path: str) -> Path:
     Raises:
         PublishError: when the repository, revision or network is not there.
     """
-    return _snapshot(repo, revision, [glob.escape(path), f"{glob.escape(path)}/*", "*.json"])
+    but = None if any(fnmatchcase(path, pattern) for pattern in SHOWN) else SHOWN
+    return _snapshot(repo, revision, [glob.escape(path), f"{glob.escape(path)}/*", "*.json"], but)
+
+
+def fetch_shown(repo: str, revision: str) -> Path:
+    """Download the documents that are there to be looked at, at a resolved commit; return the snapshot of the release.
+
+    Raises:
+        PublishError: when the repository, revision or network is not there.
+    """
+    return _snapshot(repo, revision, ["figures/*.vl.json", *SHOWN[1:]])
 
 
 def cached_everything(repo: str, revision: str | None) -> Path:
@@ -105,12 +117,21 @@ def cached_everything(repo: str, revision: str | None) -> Path:
     raise PublishError(f"{name_of(repo, revision)}: {REASONS['OfflineModeIsEnabled']}")
 
 
-def _snapshot(repo: str, revision: str | None, patterns: list[str] | None) -> Path:
+SHOWN = ["figures/*", "features.json", "*/features.json"]
+"""Documents that are there to be looked at: nothing that a release means depends on them; they may be thousands."""
+
+
+def _snapshot(repo: str, revision: str | None, patterns: list[str] | None, but: list[str] | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
     with asking(name_of(repo, revision)):
         found = snapshot_download(
-            repo, revision=revision, allow_patterns=patterns, library_name="saereg", tqdm_class=_bar()
+            repo,
+            revision=revision,
+            allow_patterns=patterns,
+            ignore_patterns=but,
+            library_name="saereg",
+            tqdm_class=bars(),
         )
     return Path(found)
 
@@ -345,38 +366,6 @@ def wait_asked(response: Any) -> float:  # noqa: ANN401
     after = response.headers.get("Retry-After", "")
     reset = re.search(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)", response.headers.get("RateLimit", ""))
     return float(reset[1]) if reset else float(after) if after.isdecimal() else 0.0
-
-
-@contextlib.contextmanager
-def bar(what: str, size: int) -> Iterator[Callable[[int], object]]:
-    """Show how much of a file is fetched, on a terminal, as the client of the Hub does.
-
-    Args:
-        what: its name.
-        size: its bytes.
-
-    Yields:
-        What to call with the number of bytes after each block of them.
-    """
-    from huggingface_hub.utils import tqdm
-
-    with (_bar() or tqdm)(total=size, unit="B", unit_scale=True, desc=what) as shown:
-        yield shown.update
-
-
-def _bar() -> Any:  # noqa: ANN401 - a progress bar class of the Hub client, or None for its own
-    """Return the class of progress bars: its own on a terminal, none elsewhere."""
-    if sys.stderr.isatty():
-        return None
-    from huggingface_hub.utils import tqdm
-
-    class Silent(tqdm):  # type: ignore[misc]
-        """A bar that is not shown."""
-
-        def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
-            super().__init__(*arguments, **options | {"disable": True})
-
-    return Silent
 
 
 def reason(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from saereg.registry.files.shard_index import INDEXES, WHOLE, missing, shard_of
 from saereg.registry.files.state import state_folder
 from saereg.registry.files.streaming import write_safetensors
 from saereg.registry.files.tensors import Entry
+from saereg.registry.hub_progress import bar
 from saereg.registry.remote import FIRST, HubPlace, open_repository
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _fetch_pickle(place: HubPlace, file: str, size: int, tensor: str, path: Path
     path.parent.mkdir(parents=True, exist_ok=True)
     where = path.with_name(f".{path.stem}.{_here()}.{os.getpid()}.bin")
     try:
-        with where.open("wb") as out, hub.bar(f"{hub.name_of(place.name, place.revision)}: {file}", size) as heard:
+        with where.open("wb") as out, bar(f"{hub.name_of(place.name, place.revision)}: {file}", size) as heard:
             for begin in range(0, size, BLOCK_BYTES):
                 heard(out.write(place.span(file, begin, BLOCK_BYTES)))
         opened = open_tensors(where)
