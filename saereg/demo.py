@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 from saereg.errors import MissingExtraError, PublishError, UsageError
 from saereg.publishers.folder import FolderPublisher
 from saereg.publishers.local_hub import local_hub
+from saereg.publishers.site.make import make_site
 from saereg.registry.build import build
 from saereg.registry.files.atomic import write_text_atomically
 from saereg.registry.loading import load_path
+from saereg.registry.presenting import Presentation
 from saereg.registry.release import MANIFEST_FILE, Release, open_release
 from saereg.registry.validators.runner import validate
 from saereg.schemas.document import canonical
@@ -91,7 +93,7 @@ class Demo:
     """The demo in one folder.
 
     Attributes:
-        out: where everything goes: `collection/`, `checkpoints/`, `release/`, `published/`, `hub/`.
+        out: where everything goes: `collection/`, `checkpoints/`, `release/`, `site/`, `published/`, `hub/`.
         seed: random seed of the trainings.
         rows: tokens to collect.
         tokens: token activations to train each dictionary on.
@@ -178,15 +180,21 @@ class Demo:
         return TrainConfig.from_text(canonical(settings))
 
     def build(self, progress: Progress) -> str:
-        """Write index.json from what the files are."""
-        index = build(self.release, progress=progress)
+        """Write index.json from what the files are, and what readers see: figures, feature views, cards."""
+        index = build(self.release, progress=progress, presentation=Presentation())
         verdicts = [v.verdict for artifact in index.artifacts for v in artifact.verdicts]
         files = index.all_files()
-        return f"index.json on {len(files)} files; {verdicts.count('verified')} of {len(verdicts)} claims verified"
+        verified = f"{verdicts.count('verified')} of {len(verdicts)} claims verified"
+        return f"index.json on {len(files)} files; {verified}; {len(index.figures)} figures"
 
     def validate(self, progress: Progress) -> Report:
         """Validate at the deepest level: everything is computed again."""
         return validate(self.release, "data", progress=progress)
+
+    def explore(self, progress: Progress) -> str:
+        """Make the page on which the release can be explored."""
+        made = make_site(open_release(self.release), self.out / "site", progress=progress)
+        return f"{made.folder / 'index.html'}, {made.size / 1e6:.1f} MB: open it in a browser"
 
     def publish(self, report: Report, progress: Progress) -> str:
         """Publish to a folder and verify what arrived."""

@@ -47,6 +47,16 @@ def test_saelens_reads_what_was_published(demo):
 
 
 @pytest.mark.slow
+def test_its_readers_get_cards_figures_and_a_page(demo):
+    """All from its own evidence."""
+    index = open_release(demo.release).index
+
+    assert {figure.kind for figure in index.figures} >= {"heatmap", "curves", "frontier", "sparsity"}
+    assert all((demo.release / artifact.id / "README.md").is_file() for artifact in index.artifacts)
+    assert "site/index.html" in demo.explore(quiet)
+
+
+@pytest.mark.slow
 def test_every_dictionary_is_wide_enough(demo):
     """d_sae is at least eight times d_in."""
     assert all(a.claim.d_sae >= 8 * a.claim.d_in for a in open_release(demo.release))

@@ -17,7 +17,10 @@ GROUPS: dict[str, dict[str, str]] = {
     "Make": {
         "init": "Turn a grid of checkpoints into a release.",
         "convert": "Convert a dictionary to another layout, with proof.",
-        "build": "Look at every file of a release and write index.json.",
+        "build": "Look at every file of a release; write index.json, figures, cards.",
+        "plot": "Draw figures of a release from its evidence.",
+        "features": "Show latents with what activates them most.",
+        "site": "Make a page on which one can explore a release.",
         "upgrade": "Turn documents of an earlier or foreign make into today's.",
     },
     "Check": {

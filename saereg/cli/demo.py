@@ -24,7 +24,7 @@ def command(out: Path, seed: int) -> int:
     """
     from saereg.demo import Demo
 
-    demo, steps = Demo(out, seed), _Steps(8)
+    demo, steps = Demo(out, seed), _Steps(9)
     demo.check()
     with steps("collect activations") as progress:
         steps.say(demo.collect(progress))
@@ -37,6 +37,8 @@ def command(out: Path, seed: int) -> int:
         steps.say(as_text(report, Context(root=demo.release)).strip())
     if report.errors:
         return int(ExitCode.FINDINGS)
+    with steps("make a page of it") as progress:
+        steps.say(demo.explore(progress))
     with steps("publish to a folder") as progress:
         steps.say(demo.publish(report, progress))
     with steps("publish to a hub on this machine"):
@@ -89,6 +91,7 @@ def _where_next(release: Path) -> None:
     first = "layer_2/topk_32"
     lines = (
         ("look at it", f"saereg show {release}:{first}"),
+        ("its latents", f"saereg features {release}:{first}"),
         ("query it", f"saereg ls {release} --where 'ev > 0.5' --sort l0"),
         ("check it", f"saereg validate {release} --level data"),
         ("load it", f"python -c \"import saereg; print(saereg.load('{release}:{first}'))\""),
