@@ -1,4 +1,9 @@
-"""Write the generated parts of the documentation: `python docs/generate.py [--check]`."""
+"""Write the generated parts of the documentation: `python docs/generate.py [--check]`.
+
+Parts that are read on GitHub too are committed, and `--check` says which are out of date. The pages of the command
+line and of the documents repeat what the code says, word for word and field by field: they are made for `make docs`
+alone, in `docs/_generated`, which git ignores, so that no change of an option is two changes.
+"""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -17,6 +22,12 @@ from saereg.registry.validators.rules import RULES
 from saereg.registry.validators.rules.text import Rule, read_rule
 
 DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))  # for the files beside this one, also where this one is loaded by its path
+
+import generate_cli  # noqa: E402
+import generate_schemas  # noqa: E402
+
+GENERATED = "_generated"
 
 
 def overview() -> str:
@@ -113,6 +124,8 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "formats.md": {"overview": overview, "layouts": layouts},
     "validate.md": {"profiles": profiles, "unsilenced": unsilenced},
     "coverage.md": {"rules": coverage_rules, "table": coverage_table},
+    "cli.md": {"verbs": generate_cli.table},
+    "documents.md": {"documents": generate_schemas.table},
 }
 """Page → name of a generated part → what writes it."""
 
@@ -153,6 +166,23 @@ def out_of_date(docs: Path = DOCS) -> list[Path]:
     return sorted(path for path in present | set(wanted) if texts.get(path) != wanted.get(path))
 
 
+def reference() -> dict[str, str]:
+    """Return the pages that are not committed: path under `_generated` → text."""
+    return generate_cli.pages() | generate_schemas.pages()
+
+
+def write_reference(pages: Mapping[str, str], folder: Path) -> None:
+    """Write them, and remove what is none of them; what is the same keeps its time, so that Sphinx passes over it."""
+    wanted = {folder / name: text for name, text in pages.items()}
+    for path in folder.rglob("*"):
+        if path not in wanted and path.is_file():
+            path.unlink()
+    for path, text in wanted.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
 def main() -> int:
     """Write the pages, or say which are out of date."""
     old, wanted = out_of_date(), pages()
@@ -166,6 +196,7 @@ def main() -> int:
             path.write_text(wanted[path], encoding="utf-8")
         else:
             path.unlink()
+    write_reference(reference(), DOCS / GENERATED)
     return 0
 
 
