@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo trajectory transfer test test-slow check fix golden schemas docs wheel-check hooks-check npm-check fuzz clean
+.PHONY: demo trajectory transfer test test-slow test-browser check fix golden schemas docs wheel-check hooks-check npm-check fuzz clean
 
 .venv/.ready: pyproject.toml constraints.txt tests/peers.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -46,8 +46,20 @@ golden: .venv/.ready
 schemas: .venv/.ready
 	$(BIN)/python -m saereg.schemas.export
 
+# The user guide as pages that can be searched: every warning is an error, every link is followed.
 docs: .venv/.ready
+	$(BIN)/python -m pip install --quiet -e '.[docs]' -c constraints.txt
 	$(BIN)/python docs/generate.py
+	$(BIN)/sphinx-build -W --keep-going -n -q -j auto -d docs/_build/.doctrees docs docs/_build/html
+	$(BIN)/python tests/docs/links_check.py
+	@echo "docs/_build/html/index.html"
+
+# The page of a release in a headless Chromium (Debian's, or SAEREG_CHROMIUM), and against axe-core, which npm installs;
+# where one of them is absent and cannot be installed, it says so and passes.
+test-browser: .venv/.ready
+	$(BIN)/python -m pip install --quiet -e '.[browser]' -c constraints.txt
+	sh tests/browser/install.sh
+	$(BIN)/python -m pytest tests/browser/explorer_check.py tests/browser/accessible_check.py
 
 demo-out/release/index.json: .venv/.ready
 	$(BIN)/saereg demo --out demo-out
@@ -60,6 +72,7 @@ wheel-check: demo-out/release/index.json
 	! .venv-wheel/bin/python -c 'import torch' 2>/dev/null
 	.venv-wheel/bin/saereg validate demo-out/release --level header
 	.venv-wheel/bin/saereg ls demo-out/release --where 'l0 <= 32' --sort -ev
+	.venv-wheel/bin/saereg site demo-out/release -o wheel-out/site
 	.venv-wheel/bin/saereg publish demo-out/release dir:wheel-out/release
 	.venv-wheel/bin/python -c "import saereg; print(saereg.open('wheel-out/release').find(l0__lt=64).best('ev').id)"
 	PATH=$$PWD/.venv-wheel/bin:$$PATH sh tests/ci/rehearse.sh demo-out/release wheel-out
@@ -77,4 +90,4 @@ fuzz: .venv/.ready
 	SAEREG_FUZZ=$${SAEREG_FUZZ:-20000} $(BIN)/python -m pytest tests/fuzz
 
 clean:
-	rm -rf .venv .venv-wheel dist build demo-out transfer-out trajectory-out wheel-out
+	rm -rf .venv .venv-wheel dist build docs/_build docs/_generated demo-out transfer-out trajectory-out wheel-out

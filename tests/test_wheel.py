@@ -111,10 +111,10 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel):
     archive = zipfile.ZipFile(wheel)
     ours = {
         path.relative_to(ROOT).as_posix()
-        for kind in ("py", "j2", "yaml")
+        for kind in ("py", "j2", "yaml", "js", "css")
         for path in (ROOT / "saereg").rglob(f"*.{kind}")
     }
-    assert ours == {name for name in archive.namelist() if name.endswith((".py", ".j2", ".yaml"))}
+    assert ours == {name for name in archive.namelist() if name.endswith((".py", ".j2", ".yaml", ".js", ".css"))}
 
 
 def test_both_commands_are_declared(wheel):
@@ -171,6 +171,15 @@ def test_the_public_interface_works_without_torch(python, place):
     assert (answer.stdout, answer.stderr) == ("layer_1/topk 6 ()\n", "")
 
 
+def test_a_page_is_made_without_torch_and_without_plots(saereg, place):
+    """A line says what it lacks."""
+    made = saereg("site", "release", "-o", "page")
+    assert made.returncode == 0
+    assert (place / "page/index.html").is_file()
+    assert "Plots are left out of this page: it was made without saereg[plots]." in made.stderr
+    shutil.rmtree(place / "page")
+
+
 def test_publishing_works_without_torch_and_says_how_deep_it_looked(saereg, place):
     """The second time it changes nothing."""
     first = saereg("publish", "release", "dir:out")
@@ -200,6 +209,8 @@ LACKING = [
         "train",
     ),
     ("demo --out demo-out", "the demo needs", "demo"),
+    ("features release:layer_1/topk", "encoding rows needs", "torch"),
+    ("plot frontier --release release -o f.svg", "drawing figures needs", "plots"),
 ]
 
 
@@ -207,7 +218,7 @@ LACKING = [
 def test_a_verb_that_needs_an_extra_names_it(saereg, place, words, what, extra):
     """One line, exit 2, nothing written."""
     answer = saereg(*words.split())
-    assert (answer.returncode, answer.stdout) == (2, "")
+    assert (answer.returncode, answer.stdout) == (2, ""), answer.stderr
     assert answer.stderr.startswith(f"error: {what} ")
     assert answer.stderr.endswith(f"which is not installed: pip install 'saereg[{extra}]'\n")
     assert answer.stderr.count("\n") == 1
