@@ -206,15 +206,21 @@ def _is_sha256(text: str) -> bool:
     return len(text) == _SHA256_DIGITS and set(text) <= set("0123456789abcdef")
 
 
+def _shown(text: str) -> str:
+    """Return a word of the file as it can stand in one line."""
+    return text[:80] if text[:80].isprintable() else repr(text[:80])
+
+
 def _digests(predicate: _Fields) -> dict[str, str]:
     method = predicate.fields("serialization").text("method")
     if method != "files":
-        raise _OtherError(f"it lists {method}, not whole files")
+        raise _OtherError(f"it lists {_shown(method)}, not whole files")
     found: dict[str, str] = {}
     for entry in map(_Fields, predicate.entries("resources")):
         name, algorithm, digest = (entry.text(key) for key in ("name", "algorithm", "digest"))
         if algorithm != "sha256":
-            raise _OtherError(f"it lists digests of {algorithm}, which cannot be compared with the sha256 of the index")
+            what = f"digests of {_shown(algorithm)}"
+            raise _OtherError(f"it lists {what}, which cannot be compared with the sha256 of the index")
         if not _is_sha256(digest):
             raise _OtherError(f"the digest of {name!r} is no sha256")
         if problem := path_problem(name):

@@ -201,6 +201,10 @@ UNREADABLE = {
         lambda o, i: i["predicate"]["serialization"].update(method="shards"),
         "it lists shards, not whole files",
     ),
+    "line end": (
+        lambda o, i: i["predicate"]["serialization"].update(method="a\nb"),
+        "it lists 'a\\nb', not whole files",
+    ),
     "short": (_resource(digest="abc"), "the digest of 'manifest.json' is no sha256"),
     "escape": (_resource(name="../x"), "the path '../x' cannot be in a release"),
     "twice": (_resource(name="weights/a.safetensors"), "it lists 'weights/a.safetensors' twice"),
