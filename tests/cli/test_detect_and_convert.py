@@ -98,7 +98,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_never_indexed(saereg,
     assert (gone.exists(), running.exists()) == (False, True)
     (place / "release/.left.1-ab.tmp").mkdir()
     (place / "release/.left.1-ab.tmp/cfg.json").write_text("{}")
-    saereg("build", "release")
+    saereg("build", "release", "--no-figures", "--no-features")
     assert ".left" not in (place / "release/index.json").read_text()
 
 

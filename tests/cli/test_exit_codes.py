@@ -296,7 +296,7 @@ def test_building_without_torch_names_the_extra(saereg, place, monkeypatch, word
     """Also where an evaluation is to be made first; nothing is written."""
     before = (place / "release/manifest.json").read_bytes()
     monkeypatch.setitem(sys.modules, "torch", None)
-    answer = saereg("build", "release", *words)
+    answer = saereg("build", "release", "--no-figures", "--no-features", *words)
     assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
     assert "saereg[torch]" in answer.err
     assert (place / "release/manifest.json").read_bytes() == before

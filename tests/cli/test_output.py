@@ -19,9 +19,9 @@ from saereg.schemas.report import Finding, Report, Summary
 from tests.cases.tools import edit
 
 NEXT = [
-    (["build", "release"], "saereg validate release --level data"),
+    (["build", "release", "--no-figures", "--no-features"], "saereg validate release --level data"),
     (
-        ["build", "release", "--checkpoints", "my checkpoints"],
+        ["build", "release", "--no-figures", "--no-features", "--checkpoints", "my checkpoints"],
         "saereg validate release --level data --checkpoints 'my checkpoints'",
     ),
     (["validate", "release", "--level", "layout"], "saereg validate release --level header"),

@@ -162,6 +162,7 @@ def test_stale_figures_do_not_stay_where_none_can_be_drawn(release, monkeypatch)
     assert not (release / "figures").exists()
 
 
+@pytest.mark.slow
 def test_losses_that_no_law_can_be_fitted_to_are_one_line(release, monkeypatch):
     """The other parts are made."""
     from saereg.registry.floors import fit
@@ -176,6 +177,7 @@ def test_losses_that_no_law_can_be_fitted_to_are_one_line(release, monkeypatch):
     assert index.figures
 
 
+@pytest.mark.slow
 def test_a_card_without_a_place_for_figures_is_told_how_to_get_one(release):
     """An author's own card; one that has a part of the new ones is left to its author."""
     notes = []
