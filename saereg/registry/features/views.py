@@ -108,8 +108,9 @@ def write_views(
 ) -> Viewed:
     """Count the latents of an artifact, look at some, and write both files into its folder.
 
-    Where the rows are not at hand nothing is written. Files of an earlier build stay as long as they are of the same
-    weights and of an evaluation that the manifest has; others are removed.
+    A view of latents that a user named stays one of these. Where the rows are not at hand nothing is written. Files of
+    an earlier build stay as long as they are of the same weights and of an evaluation that the manifest has; others are
+    removed.
 
     Args:
         artifact: the artifact, in a folder of this machine.
@@ -123,8 +124,9 @@ def write_views(
         OSError: when a file cannot be read or written.
         MissingExtraError: without the `torch` extra.
     """
-    found = _viewed(artifact, Choice(latents, seed), Means(models or {}, device))
     paths = {name: artifact.folder / name for name in (LATENTS_FILE, FEATURES_FILE)}
+    choice = _choice_of(paths[FEATURES_FILE], artifact) or Choice(latents, seed)
+    found = _viewed(artifact, choice, Means(models or {}, device))
     if found.latents is not None:
         write_latents(paths[LATENTS_FILE], found.latents)
     elif not _still_holds(paths[LATENTS_FILE], artifact, _of_latents):
@@ -135,6 +137,14 @@ def write_views(
         paths[FEATURES_FILE].unlink(missing_ok=True)
     standing = [path.relative_to(artifact.release.path).as_posix() for path in paths.values() if path.is_file()]
     return Viewed(found.latents, found.view, found.reason, tuple(standing))
+
+
+def _choice_of(path: Path, artifact: "ReleaseArtifact") -> Choice | None:
+    """Return the latents that a user named for the view that stands, where it is of these weights; else None."""
+    if not _still_holds(path, artifact, _of_view):
+        return None
+    view = FeatureView.read(path)
+    return Choice(how="given", given=[latent.index for latent in view.latents]) if view.chosen == "given" else None
 
 
 def _of_latents(path: Path) -> tuple[str, str]:

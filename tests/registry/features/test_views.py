@@ -66,6 +66,21 @@ def test_twice_gives_the_same_bytes(folder):
         assert [file.read_bytes() for file in files] == before
 
 
+def test_a_view_of_latents_that_a_user_named_stays_one_of_these(folder):
+    """The next build brings it up to date, and does not put others in their place."""
+    artifact = open_release(folder)["layer_1/topk"]
+    path = artifact.folder / "features.json"
+    write_views(artifact, latents=4)
+    view = json.loads(path.read_text())
+    kept = view["latents"][1:3]
+    path.write_text(json.dumps(view | {"chosen": "given", "latents": kept}))
+
+    write_views(artifact, latents=4)
+
+    found = FeatureView.read(path)
+    assert (found.chosen, [latent.index for latent in found.latents]) == ("given", [one["index"] for one in kept])
+
+
 def test_contexts_are_the_rows_with_the_text_around_them(folder):
     """The token of the row is the peak, neighbours have their own activations, hostile bytes are named."""
     with_text(folder)
