@@ -71,6 +71,7 @@ def test_a_hint_can_be_pasted_whatever_the_folder_is_called(saereg, place, name)
     assert code == f"import saereg; print(saereg.load({f'{name}:layer_1/topk'!r}))"
 
 
+@pytest.mark.slow
 def test_the_hint_to_load_an_artifact_loads_it(saereg, place):
     """Pasted into a shell, with the worst of names."""
     shutil.copytree(place / "release", place / "it's $HOME")
@@ -275,6 +276,7 @@ def test_publishing_says_what_it_will_do_and_did(saereg, place):
     assert not (place / "elsewhere").exists()
 
 
+@pytest.mark.slow
 def test_without_a_terminal_there_are_no_escape_codes(process, place):
     """Neither on stdout nor on stderr, also with findings."""
     (place / "release/index.json").unlink()

@@ -309,6 +309,7 @@ def test_a_report_that_is_none_is_one_line(saereg, flawed):
     assert saereg("validate", "--load", "broken").err.startswith("error: broken: no report of `saereg validate`: ")
 
 
+@pytest.mark.slow
 def test_a_loaded_report_may_be_larger_than_any_release(saereg, place):
     """Ten thousand artifacts have more findings than a document may have entries."""
     from tests.cli.reports import finding, report
@@ -356,6 +357,7 @@ def test_large_files_are_hashed_at_level_header_on_demand(saereg, place):
 # on the Hub ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_release_on_the_hub_is_validated_where_it_is(process, flawed):
     """The commit is in every machine format, and the next step is a download: deeper levels need the files."""
     from tests.reading_hub import REPO, SHA, hub

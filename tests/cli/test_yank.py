@@ -140,6 +140,7 @@ def test_a_folder_that_is_no_built_release_is_left_alone(saereg, place, prepare,
     assert {path.name: path.read_bytes() for path in (place / "release").iterdir() if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_branch_on_the_hub_is_marked_by_the_same_words(place):
     """Without torch, which is not there where releases are only looked after."""
     with local_hub(place / "hub", xet=False) as hub:

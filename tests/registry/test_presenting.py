@@ -60,6 +60,7 @@ def test_a_presented_release_is_valid(presented):
     assert validate(presented[0], "weights").findings == ()
 
 
+@pytest.mark.slow
 def test_a_second_build_changes_no_byte(release):
     """Neither a figure, nor a card, nor the index."""
     before = files_of(release)
